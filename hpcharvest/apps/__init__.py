@@ -1,0 +1,1 @@
+"""Parsl apps: the stages of a job's DAG, and how files move."""

@@ -1,0 +1,1 @@
+"""People in, exit codes out. Only `output` prints."""

@@ -1,0 +1,1 @@
+"""What was configured: typed, strict, immutable, read once."""

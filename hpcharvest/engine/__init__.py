@@ -1,0 +1,1 @@
+"""The loop that decides, and everything it puts in motion."""

@@ -1,0 +1,1 @@
+"""The runner inside an allocation: head and slots. Standard library only."""

@@ -1,0 +1,42 @@
+"""An allocation: one batch job of ours, in which one job or many run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpcharvest.model.ids import AllocationId, Attempt, JobId
+from hpcharvest.model.shape import Shape
+from hpcharvest.model.states import AllocationOutcome, AllocationState, BatchState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """A batch job: wanted, submitted, running or over."""
+
+    id: AllocationId
+    queue: str
+    shape: Shape
+    tag: str
+    """Unique, and part of the batch job's name: by it the batch job is found again if we die before we know its id."""
+    jobs: tuple[tuple[JobId, Attempt], ...] = ()
+    state: AllocationState = AllocationState.INTENDED
+    since: float = 0.0
+    created_at: float = 0.0
+    not_before: float = 0.0
+    """Wall seconds: when a submission that failed for a transient reason may be tried again."""
+    submissions: int = 0
+    """How often we tried to submit it."""
+    batch_id: str = ""
+    batch_state: BatchState = BatchState.UNKNOWN
+    batch_words: str = ""
+    """The batch system's own words about it."""
+    batch_ended_at: float = 0.0
+    """Wall seconds when we first heard that it is over; 0: we did not."""
+    next_segment: int = 0
+    """The first segment of its journal that was not read."""
+    heard_at: float = 0.0
+    """Wall seconds, on our clock, when its heartbeat was last seen to move."""
+    nodes: tuple[str, ...] = ()
+    cancel_requested: str = ""
+    """Who wants it withdrawn; empty: nobody."""
+    outcome: AllocationOutcome | None = None

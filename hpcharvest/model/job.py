@@ -1,0 +1,128 @@
+"""A PanDA job: what the server asked for (`JobSpec`), and what became of it (`Job`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hpcharvest.model.ids import AllocationId, Attempt, JobId
+from hpcharvest.model.states import JobState, PayloadResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFile:
+    """A file that the job reads. `size` in bytes and `adler32` (8 hex digits) are what the server promised, if it did."""
+
+    lfn: str
+    scope: str
+    guid: str = ""
+    size: int | None = None
+    adler32: str | None = None
+    dataset: str = ""
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """A file that the job is to leave at `endpoint` (a storage element's name; empty: the queue's default)."""
+
+    lfn: str
+    scope: str
+    dataset: str = ""
+    endpoint: str = ""
+    guid: str = ""
+    log: bool = False
+    """Whether this is the tarball of the job's own folder, which the runner makes, not the payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What the server asked for, checked once and never changed. Times in seconds, memory and disk in MB."""
+
+    panda_id: JobId
+    attempt_nr: int
+    """PanDA's own count; goes back to PanDA unchanged."""
+    transformation: str
+    job_pars: str
+    inputs: tuple[InputFile, ...] = ()
+    outputs: tuple[OutputFile, ...] = ()
+    """With the log, if the job has one."""
+    core_count: int = 1
+    memory_mb: int = 0
+    disk_mb: int = 0
+    max_walltime_s: int = 0
+    """0: nothing was said."""
+    task_id: int = 0
+    jobset_id: int = 0
+    priority: int = 0
+    prod_source_label: str = ""
+    processing_type: str = ""
+    resource_type: str = ""
+    event_service: bool = False
+
+    @property
+    def log(self) -> OutputFile | None:
+        """The log tarball, if the job has one."""
+        return next((one for one in self.outputs if one.log), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A file whose size and checksum were confirmed at its destination."""
+
+    lfn: str
+    size: int
+    adler32: str
+    guid: str = ""
+    url: str = ""
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadOutcome:
+    """How one attempt of a payload ended, as its runner wrote it. Times are wall seconds."""
+
+    result: PayloadResult
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+    node: str = ""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    cpu_s: float = 0.0
+    max_rss_kb: int = 0
+    metadata: str = ""
+    """The payload's own jobReport.json, unread, if it wrote one of a decent size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What became of a job. A change makes a new one; only `engine.lifecycle` makes changes."""
+
+    spec: JobSpec
+    queue: str
+    state: JobState = JobState.RECEIVED
+    since: float = 0.0
+    """Wall seconds: when it came into its state."""
+    received_at: float = 0.0
+    attempt: Attempt = Attempt(0)
+    allocation: AllocationId | None = None
+    tries: int = 0
+    """How often staging in or out failed for a transient reason, since the last success."""
+    infrastructure_losses: int = 0
+    """How often an allocation was lost under it. Never counts as a payload's attempt."""
+    not_before: float = 0.0
+    """Wall seconds: when it may be tried again."""
+    kill_requested: str = ""
+    """Who asked us to stop it; empty: nobody."""
+    outcome: PayloadOutcome | None = None
+    stored: tuple[StoredFile, ...] = field(default=())
+    """The outputs and log confirmed at their destination."""
+    error: str = ""
+    """Why it is where it is, in a sentence for its owner."""
+    error_code: int = 0
+    """PanDA's (the pilot's) code for `error`."""
+
+    @property
+    def id(self) -> JobId:
+        """PanDA's PandaID."""
+        return self.spec.panda_id

@@ -1,0 +1,150 @@
+"""Every life: which states there are, why each exists, and what may follow what.
+
+A state says what is *true*, never what is being done about it: what should be done follows from the state
+(`engine.lifecycle.next_command`), and so a restart needs no memory of what was under way.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """The life of a PanDA job in our hands."""
+
+    RECEIVED = "received"
+    """The server gave it to us and its definition is durable. Its inputs are not here yet."""
+    STAGED_IN = "staged_in"
+    """Every input is on this machine, with the promised size and checksum."""
+    QUEUED = "queued"
+    """Its DAG has come to the payload: it may be given to an allocation. Apart from STAGED_IN, because Parsl orders."""
+    ASSIGNED = "assigned"
+    """It belongs to an allocation, under a numbered attempt; the runner has not said that it started."""
+    RUNNING = "running"
+    """The runner started its payload."""
+    RAN = "ran"
+    """The payload's outcome is known, good or bad; its outputs and log are not yet at their destination."""
+    FINISHED = "finished"
+    """Payload succeeded and every output was confirmed at its destination. Final."""
+    FAILED = "failed"
+    """It will not succeed here: payload, data or definition at fault, or lost too often. Final."""
+    CANCELLED = "cancelled"
+    """Somebody asked us to stop it. Final, and apart from FAILED because nothing is at fault."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return not JOB_LIFE[self]
+
+
+JOB_LIFE: dict[JobState, frozenset[JobState]] = {
+    JobState.RECEIVED: frozenset({JobState.STAGED_IN, JobState.FAILED, JobState.CANCELLED}),
+    JobState.STAGED_IN: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.ASSIGNED, JobState.FAILED, JobState.CANCELLED}),
+    # Back to QUEUED: the allocation was lost, which is no fault of the payload's.
+    JobState.ASSIGNED: frozenset(
+        {JobState.RUNNING, JobState.RAN, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.RUNNING: frozenset({JobState.RAN, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RAN: frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.FINISHED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+class AllocationState(StrEnum):
+    """The life of an allocation: one batch job."""
+
+    INTENDED = "intended"
+    """We want it, under a tag that nobody else uses; it may or may not have been submitted."""
+    SUBMITTED = "submitted"
+    """The batch system has it, and its batch id is known. Nothing ran yet, as far as we know."""
+    RUNNING = "running"
+    """Its runner won the start: the first segment of its journal is the runner's."""
+    ENDED = "ended"
+    """Its journal is closed, by the runner or by us: no outcome can follow. Final."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return not ALLOCATION_LIFE[self]
+
+
+ALLOCATION_LIFE: dict[AllocationState, frozenset[AllocationState]] = {
+    AllocationState.INTENDED: frozenset(
+        {AllocationState.SUBMITTED, AllocationState.RUNNING, AllocationState.ENDED}
+    ),
+    AllocationState.SUBMITTED: frozenset({AllocationState.RUNNING, AllocationState.ENDED}),
+    AllocationState.RUNNING: frozenset({AllocationState.ENDED}),
+    AllocationState.ENDED: frozenset(),
+}
+
+
+class AllocationOutcome(StrEnum):
+    """How an allocation ended. Kept apart everywhere: only the second is the payload's own doing."""
+
+    DONE = "done"
+    """Its runner said goodbye and left nothing behind."""
+    PAYLOAD_FAILED = "payload_failed"
+    """The runner said goodbye, and at least one payload failed."""
+    INFRASTRUCTURE_FAILED = "infrastructure_failed"
+    """Node failure, launch failure, out of memory, refused, vanished: nobody's payload is to blame."""
+    TIMED_OUT = "timed_out"
+    """The batch system killed it at its walltime."""
+    PREEMPTED = "preempted"
+    """Somebody more important needed the nodes."""
+    CANCELLED = "cancelled"
+    """Withdrawn, by us or by somebody else."""
+
+
+class BatchState(StrEnum):
+    """What a batch system says of a batch job: a hint, never the truth about a payload."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    PREEMPTED = "preempted"
+    NODE_FAILED = "node_failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """The batch system used a word that we do not know, or said nothing. Never read as an end."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the batch system says that the batch job is over."""
+        return self not in {BatchState.PENDING, BatchState.RUNNING, BatchState.UNKNOWN}
+
+
+class PayloadResult(StrEnum):
+    """How a payload ended, in the words of the runner that watched it."""
+
+    DONE = "done"
+    """Exit code 0, every promised output there, and nobody was stopping it."""
+    FAILED = "failed"
+    """A non-zero exit code, a signal of its own making, or an output missing."""
+    TIMED_OUT = "timed_out"
+    """It passed its own time limit and was killed by the runner."""
+    KILLED = "killed"
+    """We asked the runner to stop it."""
+    NOT_RUN = "not_run"
+    """The runner left before it could be started, or stopped it to leave in time: not the payload's doing."""
+
+
+class ReportState(StrEnum):
+    """The life of something that we owe to PanDA."""
+
+    OWED = "owed"
+    """Not sent, or certainly not received."""
+    SENDING = "sending"
+    """Given to the network: after a crash or a lost answer nobody knows, so we ask before we repeat it."""
+
+
+class RequestState(StrEnum):
+    """The life of an operator's request in the inbox."""
+
+    NEW = "new"
+    DONE = "done"
+    REFUSED = "refused"

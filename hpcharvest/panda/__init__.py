@@ -1,0 +1,1 @@
+"""The conversation with the PanDA server. Only `wire` knows PanDA's field names."""

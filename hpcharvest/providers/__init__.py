@@ -1,0 +1,1 @@
+"""Batch systems: text dialects, the one class that runs their commands, and Parsl's faces."""

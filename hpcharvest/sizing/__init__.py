@@ -1,0 +1,1 @@
+"""What shape to ask for. Pure."""

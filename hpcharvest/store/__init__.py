@@ -1,0 +1,1 @@
+"""The database: what must survive. The only package that knows SQL."""
