@@ -43,7 +43,7 @@ class ManualClock:
         return self.now
 
     def steady(self) -> float:
-        """The same hand as `wall`."""
+        """Tell the same as `wall`."""
         return self.now
 
     def advance(self, seconds: float) -> None:
