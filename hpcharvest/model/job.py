@@ -10,7 +10,7 @@ from hpcharvest.model.states import JobState, PayloadResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFile:
-    """A file that the job reads. `size` (bytes) and `adler32` (8 hex digits) are the server's promises, if it made any."""
+    """A file that the job reads. `size` (bytes) and `adler32` (8 hex digits) are the server's promises, if any."""
 
     lfn: str
     scope: str

@@ -110,12 +110,26 @@ class BatchState(StrEnum):
     NODE_FAILED = "node_failed"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
-    """The batch system used a word that we do not know, or said nothing. Never read as an end."""
+    """The batch system used a word that we do not know. Never read as an end."""
+    ABSENT = "absent"
+    """The batch system answered and does not list it: too new, or long gone. Not an end by itself."""
 
     @property
     def ended(self) -> bool:
         """Whether the batch system says that the batch job is over."""
-        return self not in {BatchState.PENDING, BatchState.RUNNING, BatchState.UNKNOWN}
+        return self in BATCH_ENDS
+
+
+BATCH_ENDS = frozenset(
+    {
+        BatchState.COMPLETED,
+        BatchState.FAILED,
+        BatchState.TIMED_OUT,
+        BatchState.PREEMPTED,
+        BatchState.NODE_FAILED,
+        BatchState.CANCELLED,
+    }
+)
 
 
 class PayloadResult(StrEnum):
