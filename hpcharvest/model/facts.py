@@ -160,7 +160,7 @@ class HeartbeatMoved(AllocationFact):
 class JournalClosed(AllocationFact):
     """No outcome can follow: the runner said goodbye, or we won the end."""
 
-    by_runner: bool
+    outcome: AllocationOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,326 @@
+"""What a fact makes of a record, and what should be done about a record: the heart, and pure.
+
+`apply` gives the new record, or the very same one when the fact is late, repeated or about an older attempt.
+`next_command` gives what should be done about a record in its state, or nothing. Because commands follow from state and
+not from facts, recovery is not a mode: a new process loads the records, asks for their commands, and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hpcharvest.errors import IllegalTransition
+from hpcharvest.model import facts
+from hpcharvest.model.allocation import Allocation
+from hpcharvest.model.commands import (
+    AllocationCommand,
+    CancelBatch,
+    CloseJournal,
+    JobCommand,
+    StartDag,
+    StopPayload,
+    Submit,
+)
+from hpcharvest.model.job import Job
+from hpcharvest.model.states import (
+    ALLOCATION_LIFE,
+    JOB_LIFE,
+    AllocationOutcome,
+    AllocationState,
+    BatchState,
+    JobState,
+    PayloadResult,
+)
+
+PAYLOAD_FAILURE_CODE = 1305
+KILLED_CODE = 1144
+WALLTIME_CODE = 1213
+LOST_CODE = 1200
+"""The pilot's error codes: payload execution failure, killed by PanDA, out of walltime, lost with its node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long, and how often. Seconds and counts."""
+
+    batch_grace_s: float = 60.0
+    heartbeat_stale_s: float = 180.0
+    retry_first_s: float = 5.0
+    retry_max_s: float = 600.0
+    stage_tries: int = 10
+    infrastructure_losses: int = 20
+    submit_tries: int = 20
+
+    def backoff(self, tries: int) -> float:
+        """Seconds to wait after the `tries`-th failure in a row: doubling, with an upper bound."""
+        return float(min(self.retry_first_s * 2 ** min(tries - 1, 30), self.retry_max_s))
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+def apply(job: Job, fact: facts.JobFact, patience: Patience) -> Job:
+    """Give the job as it is after `fact`; the same object if the fact changes nothing."""
+    if job.state.final:
+        return job
+    return _JOB_RULES[type(fact)](job, fact, patience)
+
+
+def next_command(job: Job, now: float) -> JobCommand | None:
+    """Say what should be done about `job` at `now` (wall seconds), or nothing."""
+    if job.state.final or now < job.not_before:
+        return None
+    if job.kill_requested and job.state in _IN_ALLOCATION and job.allocation is not None:
+        return StopPayload(job.id, job.attempt, job.allocation)
+    return StartDag(job.id)
+
+
+_IN_ALLOCATION = frozenset({JobState.ASSIGNED, JobState.RUNNING})
+
+
+def _go(job: Job, state: JobState, at: float, **changes: Any) -> Job:
+    """Move `job` to `state`, if its life leads there."""
+    if state not in JOB_LIFE[job.state]:
+        raise IllegalTransition(f"job {job.id} cannot go from {job.state} to {state}")
+    return replace(job, state=state, since=at, tries=0, not_before=0.0, **changes)
+
+
+def _staged_in(job: Job, fact: facts.StagedIn, _: Patience) -> Job:
+    return _go(job, JobState.STAGED_IN, fact.at, error="") if job.state is JobState.RECEIVED else job
+
+
+def _payload_wanted(job: Job, fact: facts.PayloadWanted, _: Patience) -> Job:
+    return _go(job, JobState.QUEUED, fact.at) if job.state is JobState.STAGED_IN else job
+
+
+def _assigned(job: Job, fact: facts.Assigned, _: Patience) -> Job:
+    if job.state is not JobState.QUEUED or fact.attempt != job.attempt + 1:
+        return job
+    return _go(job, JobState.ASSIGNED, fact.at, attempt=fact.attempt, allocation=fact.allocation)
+
+
+def _payload_started(job: Job, fact: facts.PayloadStarted, _: Patience) -> Job:
+    if job.state is not JobState.ASSIGNED or fact.attempt != job.attempt:
+        return job
+    return _go(job, JobState.RUNNING, fact.at)
+
+
+def _payload_ended(job: Job, fact: facts.PayloadEnded, patience: Patience) -> Job:
+    if job.state not in _IN_ALLOCATION or fact.attempt != job.attempt:
+        return job
+    outcome = fact.outcome
+    if outcome.result is PayloadResult.NOT_RUN:
+        lost = int(outcome.started_at > 0)  # one that never started lost nothing
+        return _requeued(job, fact.at, lost, outcome.reason, patience)
+    if outcome.result is PayloadResult.KILLED:
+        return _cancelled(replace(job, outcome=outcome), fact.at, job.kill_requested or "the runner")
+    error, code = _PAYLOAD_ERRORS[outcome.result]
+    return _go(
+        job, JobState.RAN, fact.at, outcome=outcome, error=error and f"{error}: {outcome.reason}", error_code=code
+    )
+
+
+_PAYLOAD_ERRORS = {
+    PayloadResult.DONE: ("", 0),
+    PayloadResult.FAILED: ("payload failed", PAYLOAD_FAILURE_CODE),
+    PayloadResult.TIMED_OUT: ("payload passed its time limit", WALLTIME_CODE),
+}
+
+
+def _payload_lost(job: Job, fact: facts.PayloadLost, patience: Patience) -> Job:
+    if job.state not in _IN_ALLOCATION or fact.attempt != job.attempt:
+        return job
+    lost = int(job.state is JobState.RUNNING)
+    return _requeued(job, fact.at, lost, f"allocation {job.allocation} {fact.outcome}: {fact.reason}", patience)
+
+
+def _requeued(job: Job, at: float, lost: int, reason: str, patience: Patience) -> Job:
+    """Back to the queue under the next attempt: infrastructure never uses up the payload's chances, but has an end."""
+    if job.kill_requested:
+        return _cancelled(job, at, job.kill_requested)
+    losses = job.infrastructure_losses + lost
+    if losses > patience.infrastructure_losses:
+        error = f"lost {losses} times, last: {reason}"
+        return _go(job, JobState.FAILED, at, error=error, error_code=LOST_CODE, infrastructure_losses=losses)
+    return _go(job, JobState.QUEUED, at, allocation=None, infrastructure_losses=losses, error=reason)
+
+
+def _staged_out(job: Job, fact: facts.StagedOut, _: Patience) -> Job:
+    if job.state is not JobState.RAN or fact.attempt != job.attempt or job.outcome is None:
+        return job
+    good = job.outcome.result is PayloadResult.DONE
+    if not good:
+        return _go(job, JobState.FAILED, fact.at, stored=fact.stored)
+    return _go(job, JobState.FINISHED, fact.at, stored=fact.stored, error="", error_code=0)
+
+
+def _stage_failed(job: Job, fact: facts.StageFailed, patience: Patience) -> Job:
+    if job.state not in {JobState.RECEIVED, JobState.RAN}:
+        return job
+    tries = job.tries + 1
+    if fact.transient and tries < patience.stage_tries:
+        wait = fact.at + patience.backoff(tries)
+        return replace(job, tries=tries, not_before=wait, error=fact.reason, error_code=fact.code)
+    if job.outcome is not None and job.outcome.result is not PayloadResult.DONE:
+        # What failed first is what its owner should read: the payload, not the log that could not be saved.
+        return _go(job, JobState.FAILED, fact.at, error=f"{job.error}; and {fact.reason}")
+    return _go(job, JobState.FAILED, fact.at, error=fact.reason, error_code=fact.code)
+
+
+def _kill_asked(job: Job, fact: facts.KillAsked, _: Patience) -> Job:
+    if job.state in _IN_ALLOCATION:
+        return job if job.kill_requested else replace(job, kill_requested=fact.by, not_before=0.0)
+    return _cancelled(job, fact.at, fact.by)
+
+
+def _cancelled(job: Job, at: float, by: str) -> Job:
+    return _go(
+        job, JobState.CANCELLED, at, error=f"stopped on request of {by}", error_code=KILLED_CODE, kill_requested=by
+    )
+
+
+def _retry_asked(job: Job, fact: facts.RetryAsked, _: Patience) -> Job:
+    waiting = job.not_before > fact.at
+    return replace(job, not_before=0.0, tries=0) if waiting else job
+
+
+_JOB_RULES: dict[type[facts.JobFact], Callable[[Job, Any, Patience], Job]] = {
+    facts.StagedIn: _staged_in,
+    facts.PayloadWanted: _payload_wanted,
+    facts.Assigned: _assigned,
+    facts.PayloadStarted: _payload_started,
+    facts.PayloadEnded: _payload_ended,
+    facts.PayloadLost: _payload_lost,
+    facts.StagedOut: _staged_out,
+    facts.StageFailed: _stage_failed,
+    facts.KillAsked: _kill_asked,
+    facts.RetryAsked: _retry_asked,
+}
+
+
+# --- allocations -----------------------------------------------------------------------------------------------------
+
+
+def apply_to_allocation(allocation: Allocation, fact: facts.AllocationFact, patience: Patience) -> Allocation:
+    """Give the allocation as it is after `fact`; the same object if the fact changes nothing."""
+    if allocation.state.final:
+        return allocation
+    return _ALLOCATION_RULES[type(fact)](allocation, fact, patience)
+
+
+def next_allocation_command(allocation: Allocation, now: float, patience: Patience) -> AllocationCommand | None:
+    """Say what should be done about `allocation` at `now` (wall seconds), or nothing."""
+    if allocation.state.final:
+        return None
+    if _over(allocation, now, patience):
+        return CloseJournal(allocation.id)
+    if allocation.state is AllocationState.INTENDED:
+        return Submit(allocation.id) if now >= allocation.not_before else None
+    if allocation.cancel_requested and not allocation.batch_state.ended:
+        return CancelBatch(allocation.id)
+    return None
+
+
+def _over(allocation: Allocation, now: float, patience: Patience) -> bool:
+    """Whether its end may be won: the batch system says so, past a grace, and the heartbeat agrees."""
+    if allocation.state is AllocationState.INTENDED:
+        return allocation.batch_state.ended or bool(allocation.cancel_requested and not allocation.submissions)
+    if not allocation.batch_ended_at or now < allocation.batch_ended_at + patience.batch_grace_s:
+        return False
+    return allocation.state is AllocationState.SUBMITTED or now >= allocation.heard_at + patience.heartbeat_stale_s
+
+
+def _move(allocation: Allocation, state: AllocationState, at: float, **changes: Any) -> Allocation:
+    if state not in ALLOCATION_LIFE[allocation.state]:
+        raise IllegalTransition(f"allocation {allocation.id} cannot go from {allocation.state} to {state}")
+    return replace(allocation, state=state, since=at, not_before=0.0, **changes)
+
+
+def _submission_begun(allocation: Allocation, _fact: facts.SubmissionBegun, _: Patience) -> Allocation:
+    return replace(allocation, submissions=allocation.submissions + 1)
+
+
+def _submitted(allocation: Allocation, fact: facts.Submitted, _: Patience) -> Allocation:
+    if allocation.state is AllocationState.INTENDED:
+        return _move(allocation, AllocationState.SUBMITTED, fact.at, batch_id=fact.batch_id)
+    return allocation if allocation.batch_id else replace(allocation, batch_id=fact.batch_id)
+
+
+def _submission_failed(allocation: Allocation, fact: facts.SubmissionFailed, patience: Patience) -> Allocation:
+    if allocation.state is not AllocationState.INTENDED:
+        return allocation
+    if fact.transient and allocation.submissions < patience.submit_tries:
+        wait = fact.at + patience.backoff(allocation.submissions)
+        return replace(allocation, not_before=wait, batch_words=fact.reason)
+    return replace(allocation, batch_state=BatchState.FAILED, batch_words=fact.reason, batch_ended_at=fact.at)
+
+
+def _batch_reported(allocation: Allocation, fact: facts.BatchReported, _: Patience) -> Allocation:
+    if allocation.state is AllocationState.INTENDED or fact.state is BatchState.UNKNOWN:
+        return allocation
+    over = fact.state.ended or fact.state is BatchState.ABSENT
+    ended_at = (allocation.batch_ended_at or fact.at) if over else 0.0
+    known = (allocation.batch_state, allocation.batch_words, allocation.batch_ended_at)
+    if known == (fact.state, fact.words, ended_at):
+        return allocation
+    return replace(allocation, batch_state=fact.state, batch_words=fact.words, batch_ended_at=ended_at)
+
+
+def _runner_started(allocation: Allocation, fact: facts.RunnerStarted, _: Patience) -> Allocation:
+    batch_id = fact.batch_id or allocation.batch_id
+    changes: dict[str, Any] = {"batch_id": batch_id, "nodes": fact.nodes, "heard_at": fact.at}
+    if allocation.state is AllocationState.RUNNING:  # a requeued start that fenced the earlier one out
+        return replace(allocation, **changes)
+    return _move(allocation, AllocationState.RUNNING, fact.at, **changes)
+
+
+def _segment_read(allocation: Allocation, fact: facts.SegmentRead, _: Patience) -> Allocation:
+    if fact.number < allocation.next_segment:
+        return allocation
+    return replace(allocation, next_segment=fact.number + 1, heard_at=fact.at)
+
+
+def _heartbeat_moved(allocation: Allocation, fact: facts.HeartbeatMoved, _: Patience) -> Allocation:
+    return replace(allocation, heard_at=fact.at) if fact.at > allocation.heard_at else allocation
+
+
+def _journal_closed(allocation: Allocation, fact: facts.JournalClosed, _: Patience) -> Allocation:
+    return _move(allocation, AllocationState.ENDED, fact.at, outcome=fact.outcome)
+
+
+def _cancel_asked(allocation: Allocation, fact: facts.CancelAsked, _: Patience) -> Allocation:
+    return allocation if allocation.cancel_requested else replace(allocation, cancel_requested=fact.by)
+
+
+_ALLOCATION_RULES: dict[type[facts.AllocationFact], Callable[[Allocation, Any, Patience], Allocation]] = {
+    facts.SubmissionBegun: _submission_begun,
+    facts.Submitted: _submitted,
+    facts.SubmissionFailed: _submission_failed,
+    facts.BatchReported: _batch_reported,
+    facts.RunnerStarted: _runner_started,
+    facts.SegmentRead: _segment_read,
+    facts.HeartbeatMoved: _heartbeat_moved,
+    facts.JournalClosed: _journal_closed,
+    facts.CancelAsked: _cancel_asked,
+}
+
+_BATCH_OUTCOMES = {
+    BatchState.TIMED_OUT: AllocationOutcome.TIMED_OUT,
+    BatchState.PREEMPTED: AllocationOutcome.PREEMPTED,
+    BatchState.CANCELLED: AllocationOutcome.CANCELLED,
+}
+
+
+def how_it_ended(allocation: Allocation, *, finished: bool, payload_failed: bool) -> AllocationOutcome:
+    """Name the end of an allocation whose journal is closed.
+
+    `finished`: its runner said goodbye with nothing left to do; then only its payloads decide. Else it is the
+    operator's wish, or what the batch system calls it, or the infrastructure's fault.
+    """
+    if finished:
+        return AllocationOutcome.PAYLOAD_FAILED if payload_failed else AllocationOutcome.DONE
+    if allocation.cancel_requested:
+        return AllocationOutcome.CANCELLED
+    return _BATCH_OUTCOMES.get(allocation.batch_state, AllocationOutcome.INFRASTRUCTURE_FAILED)

@@ -1,0 +1,103 @@
+"""The one class that runs a batch system's commands, whatever the dialect: with time limits, a token bucket, no shell."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+
+from hpcharvest.clock import Clock, SystemClock
+from hpcharvest.errors import BatchUnreachable, SubmissionRefused, SubmissionUnknown
+from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect, Spoken
+
+logger = logging.getLogger(__name__)
+
+
+class TokenBucket:
+    """Lets through `per_minute` commands a minute, and a few at once after a quiet time."""
+
+    def __init__(self, per_minute: float, *, burst: int, clock: Clock) -> None:
+        self._rate = per_minute / 60.0
+        self._burst = float(burst)
+        self._tokens = float(burst)
+        self._clock = clock
+        self._seen = clock.steady()
+        self._lock = threading.Lock()
+
+    def take(self) -> float:
+        """Take a token; give the seconds that its owner has to wait for it first."""
+        with self._lock:
+            now = self._clock.steady()
+            self._tokens = min(self._burst, self._tokens + (now - self._seen) * self._rate)
+            self._seen = now
+            self._tokens -= 1
+            return max(0.0, -self._tokens / self._rate)
+
+
+class BatchSystem:
+    """A batch system, spoken to in its dialect. Safe to use from several threads.
+
+    `timeout_s`: after so many seconds a command is killed, and its answer counts as lost.
+    """
+
+    def __init__(
+        self, dialect: Dialect, *, timeout_s: float = 60.0, per_minute: float = 30.0, clock: Clock | None = None
+    ) -> None:
+        self.dialect = dialect
+        self._timeout_s = timeout_s
+        self._bucket = TokenBucket(per_minute, burst=max(4, int(per_minute / 4)), clock=clock or SystemClock())
+        self._patience = threading.Event()
+
+    def submit(self, request: BatchRequest) -> str:
+        """Submit `request.script`, which must be there; give the batch id.
+
+        Raises SubmissionRefused, BatchUnreachable (certainly not submitted), or SubmissionUnknown (look for the tag).
+        """
+        argv = self.dialect.submit_argv(request)
+        try:
+            spoken = self._run(argv)
+        except subprocess.TimeoutExpired as error:
+            raise SubmissionUnknown(f"{argv[0]} gave no answer within {self._timeout_s:g} s") from error
+        batch_id = self.dialect.read_submitted(spoken)
+        if not batch_id:
+            raise SubmissionRefused(f"no batch id in the answer: {(spoken.err or spoken.out).strip()!r}")
+        return batch_id
+
+    def status(self) -> Mapping[str, BatchStatus]:
+        """Ask once for all batch jobs; give what was said, by batch id. Raises BatchUnreachable."""
+        return self.dialect.read_status(self._ask(self.dialect.status_argv()))
+
+    def find(self, tag: str) -> str:
+        """Give the id of the batch job with this tag, the newest if there are several; empty if there is none."""
+        found = [status.id for status in self.status().values() if status.tag == tag]
+        return found[-1] if found else ""
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """End these batch jobs. That one of them is gone already is no error."""
+        spoken = self._ask(self.dialect.cancel_argv(ids))
+        if spoken.exit_code != 0:
+            logger.warning("cancelling batch jobs %s: %s", ", ".join(ids), spoken.err.strip() or spoken.exit_code)
+
+    def _ask(self, argv: Sequence[str]) -> Spoken:
+        try:
+            return self._run(argv)
+        except subprocess.TimeoutExpired as error:
+            raise BatchUnreachable(f"{argv[0]} gave no answer within {self._timeout_s:g} s") from error
+
+    def _run(self, argv: Sequence[str]) -> Spoken:
+        wait = self._bucket.take()
+        if wait:
+            logger.info("waiting %.1f s: the site allows few batch commands a minute", wait)
+            self._patience.wait(wait)
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, timeout=self._timeout_s, check=False, stdin=subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise BatchUnreachable(f"cannot run {argv[0]}: {error.strerror}") from error
+        return Spoken(
+            exit_code=done.returncode,
+            out=done.stdout.decode(errors="replace"),
+            err=done.stderr.decode(errors="replace"),
+        )

@@ -1,0 +1,104 @@
+"""What a batch system is to us: text. A dialect renders a script, builds command lines and reads answers; it runs nothing.
+
+The life of a batch job, in the order of the hooks: `directives` and `environment` go into the script, `submit_argv`
+hands it over and `read_submitted` finds the id in the answer; `status_argv` asks once for all jobs of ours and
+`read_status` gives what was said about each, by id; `cancel_argv` ends some of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from hpcharvest.model.shape import Shape
+from hpcharvest.model.states import BatchState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRequest:
+    """What is asked of a batch system."""
+
+    tag: str
+    """The batch job's name; unique, by which it is found again."""
+    shape: Shape
+    folder: Path
+    """Where its script, stdout and stderr lie."""
+    account: str = ""
+    qos: str = ""
+    options: tuple[str, ...] = ()
+    """More directives, as the operator wrote them."""
+    signal_before_end_s: int = 0
+    """Ask for a warning signal this long before the walltime; 0: for none."""
+
+    @property
+    def script(self) -> Path:
+        """The batch script."""
+        return self.folder / "script.sh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """What a command of the batch system answered."""
+
+    exit_code: int
+    out: str
+    err: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchStatus:
+    """What the batch system says about one batch job."""
+
+    id: str
+    state: BatchState
+    words: str
+    """Its own words, for people."""
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Shell expressions, valid inside a batch job, for what the runner must know."""
+
+    nodes: str
+    batch_id: str
+    restart: str
+    deadline: str
+    """Seconds since the epoch; may be empty: then the start plus the walltime is taken."""
+
+
+class Dialect(Protocol):
+    """One batch system's language."""
+
+    environment: Environment
+
+    def directives(self, request: BatchRequest) -> Sequence[str]:
+        """Give the lines that go to the top of the batch script."""
+
+    def submit_argv(self, request: BatchRequest) -> Sequence[str]:
+        """Give the command that submits `request.script`."""
+
+    def read_submitted(self, spoken: Spoken) -> str:
+        """Find the batch id. Raise SubmissionRefused with the system's words, or BatchUnreachable."""
+
+    def status_argv(self) -> Sequence[str]:
+        """Give the one command that asks for all batch jobs of ours."""
+
+    def read_status(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
+        """Give what was said, by id. Raise BatchUnreachable if it says nothing about any job."""
+
+    def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
+        """Give the command that ends these batch jobs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """A batch system's words for states: a table, so that a variant is a row. An unlisted word is UNKNOWN, in its words."""
+
+    words: Mapping[str, BatchState] = field(default_factory=dict)
+
+    def translate(self, word: str) -> BatchState:
+        """Give our state for the batch system's word."""
+        return self.words.get(word, BatchState.UNKNOWN)

@@ -1,0 +1,44 @@
+"""Which dialects there are: the one table of ours, and entry points for those of others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+
+from hpcharvest.config.schema import Site
+from hpcharvest.errors import ConfigurationError
+from hpcharvest.providers.batch import BatchSystem
+from hpcharvest.providers.dialect import Dialect
+from hpcharvest.providers.local import LocalDialect
+
+ENTRY_POINTS = "hpcharvest.dialects"
+"""The group in which others publish a factory: a callable that takes a Site and gives a Dialect."""
+
+
+def _local(site: Site) -> Dialect:
+    return LocalDialect(site.batch.command or (sys.executable, "-m", "hpcharvest.sandbox.batch"))
+
+
+OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local}
+
+
+def dialect(site: Site) -> Dialect:
+    """Give the dialect that `site` names. Raises ConfigurationError, which lists those that there are."""
+    name = site.batch.dialect
+    if name in OURS:
+        return OURS[name](site)
+    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in others:
+        known = ", ".join(sorted({*OURS, *others}))
+        raise ConfigurationError(f"no dialect {name!r} for site {site.site.name!r}; there are: {known}")
+    try:
+        made: Dialect = others[name].load()(site)
+    except ImportError as error:
+        raise ConfigurationError(f"the dialect {name!r} cannot be loaded: {error}") from error
+    return made
+
+
+def batch_system(site: Site) -> BatchSystem:
+    """Give the batch system of `site`, ready to be spoken to."""
+    return BatchSystem(dialect(site), timeout_s=site.batch.command_timeout_s, per_minute=site.batch.commands_per_minute)

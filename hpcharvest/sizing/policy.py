@@ -1,0 +1,109 @@
+"""How many allocations to ask for now, how large, how long, and made of which jobs. Pure.
+
+A first, plain policy: jobs in the order given (priority, then age) fill an allocation until it is full by count or by
+time; a part-filled one waits a moment for company. Every decision carries its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from hpcharvest.model.ids import JobId
+from hpcharvest.model.shape import NodeShape, Shape
+from hpcharvest.sizing.fit import Footprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a site allows. Times in seconds."""
+
+    node: NodeShape
+    min_nodes: int = 1
+    max_nodes: int = 1
+    max_walltime_s: int = 3600
+    max_allocations: int = 10
+    max_jobs: int = 200
+    linger_s: float = 0.5
+    margin_s: float = 60.0
+    partition: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A job that may be given to an allocation. `since`: wall seconds when it came into the queue."""
+
+    job: JobId
+    footprint: Footprint
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """An allocation to ask for."""
+
+    shape: Shape
+    jobs: tuple[JobId, ...]
+    reason: str
+
+
+def why_never(footprint: Footprint, limits: Limits) -> str:
+    """Say why a job of this size can never run within `limits`; empty if it can."""
+    if footprint.nodes > limits.max_nodes:
+        return f"it needs {footprint.nodes} nodes of {limits.node.cores} cores, and {limits.max_nodes} may be asked for"
+    if footprint.walltime_s + limits.margin_s > limits.max_walltime_s:
+        return (
+            f"it needs {footprint.walltime_s} s and {limits.margin_s:g} s of margin, "
+            f"and {limits.max_walltime_s} s may be asked for"
+        )
+    return ""
+
+
+def plan(candidates: Sequence[Candidate], alive: int, limits: Limits, now: float) -> Iterator[Plan]:
+    """Give the allocations to ask for at `now`, with `alive` of ours alive already.
+
+    Candidates of which `why_never` has something to say must have been taken out before.
+    """
+    room = limits.max_allocations - alive
+    left = list(candidates)
+    while left and room > 0:
+        taken, seconds = _fill(left, limits)
+        full = len(taken) < len(left) or len(taken) >= limits.max_jobs
+        waited = now - min(one.since for one in taken)
+        if not full and waited < limits.linger_s:
+            return
+        nodes = _nodes(taken, limits)
+        why = "full" if full else f"waited {waited:.1f} s for company"
+        shape = Shape(nodes=nodes, walltime_s=seconds, partition=limits.partition)
+        yield Plan(
+            shape=shape,
+            jobs=tuple(one.job for one in taken),
+            reason=f"{len(taken)} jobs on {nodes} nodes for {seconds} s ({why})",
+        )
+        left = left[len(taken) :]
+        room -= 1
+
+
+def _nodes(taken: Sequence[Candidate], limits: Limits) -> int:
+    """Enough nodes to run all at once, within what may be asked for."""
+    widest = max(one.footprint.nodes for one in taken)
+    cores = sum(one.footprint.nodes * one.footprint.cores for one in taken)
+    return max(limits.min_nodes, widest, min(ceil(cores / limits.node.cores), limits.max_nodes))
+
+
+def _fill(candidates: Sequence[Candidate], limits: Limits) -> tuple[list[Candidate], int]:
+    """Take jobs from the front while they can all be done, one wave after another, in the longest walltime allowed."""
+    taken: list[Candidate] = []
+    area, longest, walltime = 0, 0, 0
+    for one in candidates[: limits.max_jobs]:
+        area += one.footprint.core_seconds
+        longest = max(longest, one.footprint.walltime_s)
+        # Any greedy order of such jobs ends within the work spread over all cores plus the longest of them.
+        spread = area / (limits.max_nodes * limits.node.cores)
+        need = ceil((longest if len(taken) == 0 else spread + longest) + limits.margin_s)
+        if taken and need > limits.max_walltime_s:
+            break
+        taken.append(one)
+        walltime = need
+    return taken, walltime
