@@ -1,4 +1,4 @@
-"""The one class that runs a batch system's commands, whatever the dialect: with time limits, a token bucket, no shell."""
+"""The one class that runs a batch system's commands, in any dialect: with time limits, a token bucket, no shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch system is to us: text. A dialect renders a script, builds command lines and reads answers; it runs nothing.
+"""What a batch system is to us: text. A dialect renders scripts, builds command lines, reads answers; it runs nothing.
 
 The life of a batch job, in the order of the hooks: `directives` and `environment` go into the script, `submit_argv`
 hands it over and `read_submitted` finds the id in the answer; `status_argv` asks once for all jobs of ours and
@@ -95,7 +95,7 @@ class Dialect(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """A batch system's words for states: a table, so that a variant is a row. An unlisted word is UNKNOWN, in its words."""
+    """A batch system's words for states: a table, so that a variant is a row. An unlisted word is UNKNOWN."""
 
     words: Mapping[str, BatchState] = field(default_factory=dict)
 

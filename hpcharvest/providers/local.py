@@ -1,4 +1,4 @@
-"""The dialect of the embedded batch system (`python -m hpcharvest.sandbox.batch`), for one machine without a real one."""
+"""The dialect of the embedded batch system (`python -m hpcharvest.sandbox.batch`), for one machine without another."""
 
 from __future__ import annotations
 

@@ -1,0 +1,104 @@
+"""How the three stages become one Parsl DAG, in a DataFlowKernel of our own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from parsl.config import Config
+from parsl.dataflow.dflow import DataFlowKernel
+from parsl.dataflow.errors import DependencyError
+from parsl.executors.threads import ThreadPoolExecutor
+
+from hpcharvest.apps.memo import DatabaseMemoizer
+from hpcharvest.apps.payload import LABEL, AllocationExecutor, payload
+from hpcharvest.apps.stage_in import stage_in
+from hpcharvest.apps.stage_out import stage_out
+from hpcharvest.apps.ticket import Ran, Ticket
+from hpcharvest.model.ids import Attempt, JobId
+from hpcharvest.model.job import Job, StoredFile
+
+EDGE = "edge"
+"""The executor on which data moves: threads on this very node."""
+
+
+class Witness:
+    """Who is told how the stages of a DAG went. Called from Parsl's threads: it must not block."""
+
+    def staged_in(self, job: JobId) -> None:
+        """All inputs are here."""
+
+    def payload_wanted(self, job: JobId) -> None:
+        """Its DAG has come to the payload."""
+
+    def staged_out(self, job: JobId, attempt: Attempt, stored: tuple[StoredFile, ...]) -> None:
+        """All outputs are confirmed."""
+
+    def stage_failed(self, job: JobId, error: BaseException) -> None:
+        """Staging in or out failed."""
+
+    def dag_ended(self, job: JobId) -> None:
+        """Nothing of this DAG is left in Parsl."""
+
+
+class Dags:
+    """The DAGs that lie in Parsl. One DataFlowKernel, never the global one."""
+
+    def __init__(
+        self, witness: Witness, look_up: Callable[[JobId], Job | None], *, run_dir: Path, stage_threads: int
+    ) -> None:
+        # Every failure of a stage comes to the witness with its reason; Parsl's own account of it would only repeat it.
+        logging.getLogger("parsl").setLevel(logging.ERROR)
+        logging.getLogger("parsl.dataflow.dflow").addFilter(lambda record: record.funcName != "handle_exec_update")
+        self._witness = witness
+        self.allocations = AllocationExecutor(witness.payload_wanted)
+        self._kernel = DataFlowKernel(
+            Config(
+                executors=[ThreadPoolExecutor(label=EDGE, max_threads=stage_threads), self.allocations],
+                memoizer=DatabaseMemoizer(look_up),
+                strategy="none",
+                initialize_logging=False,
+                monitoring=None,
+                usage_tracking=0,
+                retries=0,
+                run_dir=str(run_dir),
+            )
+        )
+
+    def start(self, ticket: Ticket) -> None:
+        """Give a job's DAG to Parsl: stage-in, payload, stage-out, with futures as edges."""
+        job = ticket.job
+        inputs = self._submit(stage_in, EDGE, ticket)
+        # Before the payload is submitted, so that the witness hears of the inputs before the payload is wanted.
+        inputs.add_done_callback(lambda done: self._saw_stage_in(job, done))
+        ran = self._submit(payload, LABEL, ticket, inputs)
+        outputs = self._submit(stage_out, EDGE, ticket, ran)
+        outputs.add_done_callback(lambda done: self._saw_stage_out(job, ran, done))
+
+    def close(self) -> None:
+        """Wait for the stages that are moving data, and leave; allocations go on."""
+        self._kernel.cleanup()
+
+    def _submit(self, stage: Callable[..., Any], executor: str, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = self._kernel.submit(
+            stage, app_args=arguments, executors=[executor], cache=False, ignore_for_cache=None, app_kwargs={}
+        )
+        return future
+
+    def _saw_stage_in(self, job: JobId, done: Future[None]) -> None:
+        error = done.exception()
+        if error is None:
+            self._witness.staged_in(job)
+        else:
+            self._witness.stage_failed(job, error)
+
+    def _saw_stage_out(self, job: JobId, ran: Future[Ran], done: Future[tuple[StoredFile, ...]]) -> None:
+        error = done.exception()
+        if error is None:
+            self._witness.staged_out(job, ran.result().attempt, done.result())
+        elif not isinstance(error, DependencyError):  # an earlier stage's failure was told already
+            self._witness.stage_failed(job, error)
+        self._witness.dag_ended(job)

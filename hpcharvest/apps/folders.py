@@ -1,0 +1,53 @@
+"""Where things lie in the work folder, which the edge node shares with the compute nodes. Pure names.
+
+<work_dir>/<harvester_id>/
+    lease.json
+    jobs/<PandaID>/in/<lfn>             inputs, whole and checked
+    jobs/<PandaID>/<attempt>/           one attempt's own folder: made and used by the runner
+    allocations/<number>/               manifest, journal, heartbeat, kill notes, script, stdout, stderr
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcharvest.model.ids import AllocationId, Attempt, JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The folders of one harvester."""
+
+    root: Path
+
+    @property
+    def lease(self) -> Path:
+        """The lease that keeps a second controller off."""
+        return self.root / "lease.json"
+
+    @property
+    def allocations(self) -> Path:
+        """All allocations."""
+        return self.root / "allocations"
+
+    @property
+    def jobs(self) -> Path:
+        """All jobs."""
+        return self.root / "jobs"
+
+    def allocation(self, number: AllocationId) -> Path:
+        """One allocation's folder."""
+        return self.allocations / str(number)
+
+    def job(self, job: JobId) -> Path:
+        """One job's folder."""
+        return self.jobs / str(job)
+
+    def inputs(self, job: JobId) -> Path:
+        """Where a job's inputs are staged in."""
+        return self.jobs / str(job) / "in"
+
+    def attempt(self, job: JobId, attempt: Attempt) -> Path:
+        """Where one attempt of a job runs."""
+        return self.jobs / str(job) / str(attempt)

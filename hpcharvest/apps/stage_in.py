@@ -1,0 +1,17 @@
+"""The first stage of every DAG: the job's inputs come here, and are what was promised."""
+
+from __future__ import annotations
+
+from hpcharvest.apps.ticket import Ticket
+from hpcharvest.apps.transfer.registry import mover
+
+
+def stage_in(ticket: Ticket) -> None:
+    """Bring every input of the job into its folder. May be repeated.
+
+    Raises a TransferError, transient or not, that names job and file.
+    """
+    folder = ticket.folders.inputs(ticket.job)
+    for file in ticket.spec.inputs:
+        url = ticket.storage.source(file)
+        mover(url).fetch(url, folder / file.lfn, size=file.size, adler32=file.adler32)

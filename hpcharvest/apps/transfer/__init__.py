@@ -1,0 +1,1 @@
+"""How files move: one interface, chosen by the scheme of the URL."""
