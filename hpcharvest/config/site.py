@@ -1,0 +1,191 @@
+"""A site file: what one machine is, and what its batch system permits."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from hpcharvest.config.base import (
+    AbsolutePath,
+    AbsolutePaths,
+    Command,
+    Count,
+    Environment,
+    NearPath,
+    PositiveCount,
+    PositiveSeconds,
+    Seconds,
+    Section,
+    Strings,
+    Text,
+    check_placeholders,
+    not_below,
+)
+
+Dialect = Literal["local", "slurm", "pbs", "cobalt", "lsf", "saga"]
+LauncherName = Literal["mpiexec", "srun", "aprun", "jsrun", "none"]
+
+LAUNCHER_PLACEHOLDERS = frozenset({"hosts", "nodes", "ranks", "ranks_per_node", "cores"})
+
+
+def own_python() -> Path:
+    """Return the path of the Python that runs the controller."""
+    return Path(sys.executable)
+
+
+class About(Section):
+    """Which machine this is, and how we know."""
+
+    name: Text
+    """The machine's name."""
+    facility: str = ""
+    """The centre that runs it."""
+    description: str = ""
+    """A sentence about the machine for those who choose a site file."""
+    sources: Strings = ()
+    """The statements of this file that were read in documentation, each with where."""
+    assumed: Strings = ()
+    """The statements of this file that nobody has confirmed: check them before you rely on them."""
+
+
+class Nodes(Section):
+    """What one node offers to payloads."""
+
+    cores: PositiveCount
+    """Number of cores of a node that payloads may use."""
+    memory_mb: Count = 0
+    """Memory of a node that payloads may use, in MB; 0: unknown, and so no limit."""
+    gpus: Count = 0
+    """Number of GPUs of a node."""
+
+
+class AllocationLimits(Section):
+    """How large, how long and how many the batch jobs may be."""
+
+    min_nodes: PositiveCount = 1
+    """Number of nodes that a batch job asks for at the least."""
+    max_nodes: PositiveCount = 1
+    """Number of nodes that a batch job asks for at the most."""
+    max_walltime_s: PositiveCount
+    """The longest walltime that a batch job may ask for, in seconds."""
+    margin_s: Seconds = 60.0
+    """Seconds at the end of a batch job that are kept free of payloads, for the runner to leave in good order."""
+    walltime_factor: Annotated[float, Field(ge=1)] = 1.0
+    """The factor by which a job's promised walltime is multiplied, for a machine slower than was thought."""
+    max_allocations: PositiveCount = 10
+    """Number of batch jobs, waiting and running, that we have at this site at the most."""
+    max_jobs: PositiveCount = 200
+    """Number of PanDA jobs that one batch job is given at the most."""
+    linger_s: Seconds = 0.5
+    """How many seconds a batch job that is not full waits for more PanDA jobs before it is submitted."""
+
+    @field_validator("max_nodes")
+    @classmethod
+    def _nodes_in_order(cls, value: int, info: ValidationInfo) -> int:
+        return not_below(value, info, "min_nodes")
+
+    @field_validator("margin_s")
+    @classmethod
+    def _time_is_left(cls, value: float, info: ValidationInfo) -> float:
+        longest = info.data.get("max_walltime_s")
+        if longest is not None and value >= longest:
+            raise ValueError(f"margin_s ({value:g}) leaves nothing of max_walltime_s ({longest}) to payloads")
+        return value
+
+
+class Batch(Section):
+    """How to talk to the batch system."""
+
+    dialect: Dialect
+    """The batch system's language; `local` is the small one that comes with hpcharvest."""
+    command: Command = ()
+    """The words that begin each command of the batch system, where they are not just found through PATH; for `local`:
+    the program with its `--spool`."""
+    partition: str = ""
+    """The partition or queue of the batch system; empty: its default."""
+    account: str = ""
+    """The account or project that pays; empty: the user's default."""
+    qos: str = ""
+    """The quality of service; empty: the batch system's default."""
+    options: Strings = ()
+    """Further directives for the batch script, one each, as they stand after `#SBATCH`, `#PBS` and the like."""
+    signal_before_end_s: Count = 60
+    """How many seconds before the end of its walltime a batch job is warned, where the batch system can."""
+    command_timeout_s: PositiveSeconds = 60.0
+    """After how many seconds a command of the batch system is given up."""
+    commands_per_minute: PositiveCount = 30
+    """Number of commands a minute that we trouble the batch system with at the most."""
+    environment: Environment = Field(default={})
+    """Environment variables for the batch system's commands; no secrets."""
+
+
+class Launcher(Section):
+    """How one program is started on all nodes of a batch job."""
+
+    name: LauncherName = "none"
+    """The program that starts ranks on nodes; `none`: there is none, and so no MPI payload."""
+    options: Strings = ()
+    """Further options for it."""
+    argv: Strings = ()
+    """The whole command line before the payload's, instead of `name`; it may have {hosts} (separated by commas),
+    {nodes}, {ranks}, {ranks_per_node} and {cores} (of a rank)."""
+
+    @field_validator("argv")
+    @classmethod
+    def _argv_alone(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        check_placeholders(value, LAUNCHER_PLACEHOLDERS)
+        if value and info.data.get("options"):
+            raise ValueError("options have no effect beside argv; write them into argv")
+        return value
+
+    @property
+    def starts_ranks(self) -> bool:
+        """Whether MPI payloads can be started."""
+        return bool(self.argv) or self.name != "none"
+
+
+class Software(Section):
+    """What must be there on a node before a payload starts."""
+
+    prologue: NearPath | None = None
+    """A file of shell commands for the head of every batch script, by its path from the site file's folder."""
+    python: AbsolutePath = Field(default_factory=own_python)
+    """The Python (3.11 or later) of the runner on the nodes."""
+    payload_path: AbsolutePaths = ()
+    """Folders that are put in front of a payload's PATH."""
+
+
+class Site(Section):
+    """One machine of one centre."""
+
+    site: About
+    """Which machine this is, and how we know."""
+    nodes: Nodes
+    """What one node offers to payloads."""
+    allocation: AllocationLimits
+    """How large, how long and how many the batch jobs may be."""
+    batch: Batch
+    """How to talk to the batch system."""
+    launcher: Launcher = Launcher()
+    """How one program is started on all nodes of a batch job."""
+    software: Software = Field(default_factory=Software)
+    """What must be there on a node before a payload starts."""
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        return self.site.name
+
+    @field_validator("batch")
+    @classmethod
+    def _warned_in_time(cls, value: Batch, info: ValidationInfo) -> Batch:
+        allocation = info.data.get("allocation")
+        if allocation is not None and value.signal_before_end_s >= allocation.max_walltime_s:
+            raise ValueError(
+                f"signal_before_end_s ({value.signal_before_end_s}) would warn a batch job before it starts: "
+                f"allocation.max_walltime_s is {allocation.max_walltime_s}"
+            )
+        return value
