@@ -100,6 +100,7 @@ def adopt(job: Job, spool: Spool) -> Run | None:
     return Run(family=Family(tag=tag, leader=leader), leader=leader, pidfd=pidfd, child=None)
 
 
+# The deadline is rounded down to whole seconds: the arithmetic of a shell knows no others.
 def _variables(job: Job, tag: str, cores_per_node: int) -> dict[str, str]:
     return {
         processes.TAG_VARIABLE: tag,
@@ -108,7 +109,7 @@ def _variables(job: Job, tag: str, cores_per_node: int) -> dict[str, str]:
         "HPCHARVEST_BATCH_NNODES": str(len(job.nodes)),
         "HPCHARVEST_BATCH_CORES_PER_NODE": str(cores_per_node),
         "HPCHARVEST_BATCH_RESTART": str(job.restart_count),
-        "HPCHARVEST_BATCH_DEADLINE": f"{job.deadline:.3f}",
+        "HPCHARVEST_BATCH_DEADLINE": str(int(job.deadline or 0)),
     }
 
 
