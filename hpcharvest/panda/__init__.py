@@ -1,1 +1,1 @@
-"""The conversation with the PanDA server. Only `wire` knows PanDA's field names."""
+"""The conversation with the PanDA server: `client` says what, `transport` how, and only `wire` knows the words."""
