@@ -8,9 +8,10 @@ not from facts, recovery is not a mode: a new process loads the records, asks fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from hpcharvest.config.schema import Patience
 from hpcharvest.errors import IllegalTransition
 from hpcharvest.model import facts
 from hpcharvest.model.allocation import Allocation
@@ -38,24 +39,13 @@ PAYLOAD_FAILURE_CODE = 1305
 KILLED_CODE = 1144
 WALLTIME_CODE = 1213
 LOST_CODE = 1200
-"""The pilot's error codes: payload execution failure, killed by PanDA, out of walltime, lost with its node."""
+UNFIT_CODE = 1319
+"""The pilot's error codes: payload failure, killed by PanDA, out of walltime, lost with its node, cannot be run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long, and how often. Seconds and counts."""
-
-    batch_grace_s: float = 60.0
-    heartbeat_stale_s: float = 180.0
-    retry_first_s: float = 5.0
-    retry_max_s: float = 600.0
-    stage_tries: int = 10
-    infrastructure_losses: int = 20
-    submit_tries: int = 20
-
-    def backoff(self, tries: int) -> float:
-        """Seconds to wait after the `tries`-th failure in a row: doubling, with an upper bound."""
-        return float(min(self.retry_first_s * 2 ** min(tries - 1, 30), self.retry_max_s))
+def backoff(patience: Patience, tries: int) -> float:
+    """Seconds to wait after the `tries`-th failure in a row: doubling, with an upper bound."""
+    return float(min(patience.retry_first_s * 2 ** min(tries - 1, 30), patience.retry_max_s))
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
@@ -161,7 +151,7 @@ def _stage_failed(job: Job, fact: facts.StageFailed, patience: Patience) -> Job:
         return job
     tries = job.tries + 1
     if fact.transient and tries < patience.stage_tries:
-        wait = fact.at + patience.backoff(tries)
+        wait = fact.at + backoff(patience, tries)
         return replace(job, tries=tries, not_before=wait, error=fact.reason, error_code=fact.code)
     if job.outcome is not None and job.outcome.result is not PayloadResult.DONE:
         # What failed first is what its owner should read: the payload, not the log that could not be saved.
@@ -181,6 +171,12 @@ def _cancelled(job: Job, at: float, by: str) -> Job:
     )
 
 
+def _unfit(job: Job, fact: facts.Unfit, _: Patience) -> Job:
+    if job.state in _IN_ALLOCATION or job.state is JobState.RAN:
+        return job
+    return _go(job, JobState.FAILED, fact.at, error=fact.reason, error_code=UNFIT_CODE)
+
+
 def _retry_asked(job: Job, fact: facts.RetryAsked, _: Patience) -> Job:
     waiting = job.not_before > fact.at
     return replace(job, not_before=0.0, tries=0) if waiting else job
@@ -196,6 +192,7 @@ _JOB_RULES: dict[type[facts.JobFact], Callable[[Job, Any, Patience], Job]] = {
     facts.StagedOut: _staged_out,
     facts.StageFailed: _stage_failed,
     facts.KillAsked: _kill_asked,
+    facts.Unfit: _unfit,
     facts.RetryAsked: _retry_asked,
 }
 
@@ -252,7 +249,7 @@ def _submission_failed(allocation: Allocation, fact: facts.SubmissionFailed, pat
     if allocation.state is not AllocationState.INTENDED:
         return allocation
     if fact.transient and allocation.submissions < patience.submit_tries:
-        wait = fact.at + patience.backoff(allocation.submissions)
+        wait = fact.at + backoff(patience, allocation.submissions)
         return replace(allocation, not_before=wait, batch_words=fact.reason)
     return replace(allocation, batch_state=BatchState.FAILED, batch_words=fact.reason, batch_ended_at=fact.at)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
@@ -17,7 +16,12 @@ ENTRY_POINTS = "hpcharvest.dialects"
 
 
 def _local(site: Site) -> Dialect:
-    return LocalDialect(site.batch.command or (sys.executable, "-m", "hpcharvest.sandbox.batch"))
+    if not site.batch.command:
+        raise ConfigurationError(
+            f"site {site.site.name!r}: the local dialect needs batch.command, the embedded batch system's command line "
+            'with its spool folder, such as ["python3", "-m", "hpcharvest.sandbox.batch", "--spool", "/folder"]'
+        )
+    return LocalDialect(site.batch.command)
 
 
 OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local}

@@ -1,0 +1,192 @@
+"""Fetching: how many jobs to ask PanDA for, and what becomes of its answer.
+
+The answer is made durable before it is parsed, so nothing that PanDA handed out can be lost with this process. A job
+that cannot be understood is taken in as failed, with the reason, and reported like any other.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from functools import partial
+from queue import SimpleQueue
+
+from hpcharvest.clock import Clock
+from hpcharvest.config.schema import Configuration, Queue
+from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.events import AnswerKept, Event, Fetched, FetchFailed
+from hpcharvest.engine.launch import why_never
+from hpcharvest.engine.turn import Turn
+from hpcharvest.errors import HarvestError, PandaError
+from hpcharvest.model.ids import Attempt, JobId
+from hpcharvest.model.job import Job, JobSpec
+from hpcharvest.model.states import JobState
+from hpcharvest.panda.client import PandaClient
+from hpcharvest.panda.wire import DecodedAnswer, RefusedJob, decode_jobs
+from hpcharvest.store.changes import Answer
+from hpcharvest.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+NOT_UNDERSTOOD_CODE = 1319
+FEW = 8
+"""Fewer jobs than this are not worth a request while a queue is nearly full."""
+
+
+class Intake:
+    """Asks PanDA for jobs, one request at a time for each queue."""
+
+    def __init__(
+        self,
+        *,
+        configuration: Configuration,
+        client: PandaClient,
+        database: Database,
+        hands: Hands,
+        events: SimpleQueue[Event],
+        clock: Clock,
+    ) -> None:
+        self._queues = {name: queue for name, queue in configuration.queues.items() if queue.enabled}
+        self._known_queues = configuration.queues
+        self._interval_s = configuration.panda.fetch_interval_s
+        self._client = client
+        self._hands = hands
+        self._events = events
+        self._clock = clock
+        self._next = dict.fromkeys(self._queues, 0.0)
+        self._asked: dict[str, int] = {}
+        self._next_answer = database.answers.last_id() + 1
+        self._held = {name: database.jobs.unfinished_count(name) for name in self._queues}
+        self._node = socket.gethostname()
+        self.stopped = False
+
+    @property
+    def asked_all(self) -> bool:
+        """Whether every queue was asked at least once, and has nothing more to give for now."""
+        return self.next_at() > 0
+
+    def next_at(self) -> float:
+        """Steady seconds when a queue is to be asked next; 0 for at once, infinity if there is room for none."""
+        asking = [
+            at for name, at in self._next.items() if self._wanted(name) and not self._hands.holds(("fetch", name))
+        ]
+        return float("inf") if self.stopped else min(asking, default=float("inf"))
+
+    def finished(self, queue: str) -> None:
+        """Note that a job of this queue came to its end."""
+        if queue in self._held:
+            self._held[queue] -= 1
+
+    def ask(self) -> None:
+        """Ask PanDA for jobs where there is room and it is time."""
+        now = self._clock.steady()
+        for name, queue in self._queues.items():
+            wanted = self._wanted(name)
+            key = ("fetch", name)
+            if self.stopped or now < self._next[name] or not wanted or self._hands.holds(key):
+                continue
+            self._next[name] = now + self._interval_s
+            self._asked[name] = wanted
+            self._hands.carry_out(key, partial(self._fetch, name, queue, wanted))
+
+    def _wanted(self, name: str) -> int:
+        """Say how many jobs there is room for; 0 if they are too few to ask for."""
+        queue = self._queues[name]
+        wanted = min(queue.fetch_chunk, queue.max_jobs - self._held[name])
+        return wanted if wanted >= min(FEW, queue.max_jobs) else 0
+
+    def keep(self, event: Fetched, turn: Turn) -> Answer | None:
+        """Make an answer durable; it is to be parsed when that is committed."""
+        if event.body is None:
+            return None
+        answer = Answer(id=self._next_answer, queue=event.queue, at=event.at, body=event.body)
+        self._next_answer += 1
+        turn.changes.answers.append(answer)
+        return answer
+
+    def failed(self, event: FetchFailed) -> None:
+        """Say that PanDA could not be asked."""
+        logger.warning("fetching jobs for %s: %s; will ask again", event.queue, event.error)
+
+    def parse(self, event: AnswerKept, turn: Turn) -> None:
+        """Take in the jobs of a durable answer."""
+        answer = event.answer
+        turn.changes.answers_read.append(answer.id)
+        try:
+            decoded = decode_jobs(answer.body)
+        except PandaError as error:
+            logger.warning("answer %s for %s cannot be read, and is kept: %s", answer.id, answer.queue, error)
+            return
+        if len(decoded.jobs) + len(decoded.refused) >= self._asked.get(answer.queue, 0):
+            self._next[answer.queue] = 0.0  # there may be more
+        self._take_in(answer, decoded, turn)
+
+    def _take_in(self, answer: Answer, decoded: DecodedAnswer, turn: Turn) -> None:
+        queue = self._known_queues.get(answer.queue)
+        known = turn.database.jobs.known([spec.panda_id for spec in decoded.jobs])
+        for spec in decoded.jobs:
+            seen = known.get(spec.panda_id)
+            if seen is not None and (seen[0] >= spec.attempt_nr or not seen[1].final):
+                logger.info("job %s was handed out again; we have it", spec.panda_id)
+                continue
+            earlier = turn.database.jobs.get(spec.panda_id) if seen is not None else None
+            turn.receive(self._job(spec, answer, queue, earlier))
+        for refused in decoded.refused:
+            self._refuse(refused, answer, turn)
+        for job in turn.changes.new_jobs.values():
+            if job.queue == answer.queue and not job.state.final:
+                self._held[answer.queue] = self._held.get(answer.queue, 0) + 1
+
+    def _job(self, spec: JobSpec, answer: Answer, queue: Queue | None, earlier: Job | None) -> Job:
+        """Make our record of a job; one that can never run here is a failed one at once."""
+        now = self._clock.wall()
+        reason = why_never(spec, queue) if queue else f"the queue {answer.queue} is configured no more"
+        return Job(
+            spec=spec,
+            queue=answer.queue,
+            state=JobState.FAILED if reason else JobState.RECEIVED,
+            since=now,
+            received_at=answer.at,
+            attempt=earlier.attempt if earlier else Attempt(0),  # folders of an earlier life are not used again
+            error=reason,
+            error_code=NOT_UNDERSTOOD_CODE if reason else 0,
+        )
+
+    def _refuse(self, refused: RefusedJob, answer: Answer, turn: Turn) -> None:
+        if refused.panda_id is None or turn.job(refused.panda_id) is not None:
+            logger.error("a job in answer %s for %s is no job: %s", answer.id, answer.queue, refused.reason)
+            return
+        logger.error("job %s cannot be understood: %s", refused.panda_id, refused.reason)
+        spec = JobSpec(
+            panda_id=JobId(refused.panda_id),
+            attempt_nr=-1 if refused.attempt_nr is None else refused.attempt_nr,
+            transformation="",
+            job_pars="",
+        )
+        now = self._clock.wall()
+        turn.receive(
+            Job(
+                spec=spec,
+                queue=answer.queue,
+                state=JobState.FAILED,
+                since=now,
+                received_at=answer.at,
+                error=refused.reason,
+                error_code=NOT_UNDERSTOOD_CODE,
+            )
+        )
+
+    def _fetch(self, name: str, queue: Queue, wanted: int) -> None:
+        try:
+            body = self._client.acquire(
+                name,
+                wanted,
+                prod_source_label=queue.prod_source_label,
+                node=self._node,
+                computing_element=queue.computing_element,
+                resource_type=queue.resource_type,
+            )
+        except HarvestError as error:
+            self._events.put(FetchFailed(queue=name, error=error))
+        else:
+            self._events.put(Fetched(queue=name, at=self._clock.wall(), body=body))

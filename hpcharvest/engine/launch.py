@@ -1,0 +1,173 @@
+"""From a job and its queue's configuration to what is run: command line, folder, size. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from math import ceil
+from pathlib import Path
+
+from hpcharvest.apps.folders import Folders
+from hpcharvest.apps.ticket import Storage
+from hpcharvest.config.schema import Queue, Site
+from hpcharvest.errors import JobNotUnderstood
+from hpcharvest.messenger.protocol import Manifest, Task
+from hpcharvest.model.allocation import Allocation
+from hpcharvest.model.job import Job, JobSpec
+from hpcharvest.model.shape import NodeShape
+from hpcharvest.sizing.fit import Footprint, footprint
+from hpcharvest.sizing.policy import Limits
+from hpcharvest.sizing.policy import why_never as too_large
+
+_PROGRAM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+LONGEST_COMMAND = 120_000
+"""Bytes of jobPars: Linux takes single arguments of up to 128 KiB."""
+
+LAUNCHERS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "mpiexec": ("mpiexec", "-hosts", "{hosts}", "-ppn", "{ranks_per_node}", "-n", "{ranks}"),
+    "srun": ("srun", "--nodes={nodes}", "--nodelist={hosts}", "--ntasks={ranks}", "--cpus-per-task={cores}"),
+    "aprun": ("aprun", "-n", "{ranks}", "-N", "{ranks_per_node}", "-L", "{hosts}"),
+    "jsrun": ("jsrun", "--np", "{ranks}"),
+}
+"""How each launcher starts ranks; a site's own `argv` goes before."""
+
+
+def node_shape(site: Site) -> NodeShape:
+    """Give what a node of the site offers."""
+    return NodeShape(cores=site.nodes.cores, memory_mb=site.nodes.memory_mb, gpus=site.nodes.gpus)
+
+
+def limits(site: Site) -> Limits:
+    """Give what the site allows."""
+    allowed = site.allocation
+    return Limits(
+        node=node_shape(site),
+        min_nodes=allowed.min_nodes,
+        max_nodes=allowed.max_nodes,
+        max_walltime_s=allowed.max_walltime_s,
+        max_allocations=allowed.max_allocations,
+        max_jobs=allowed.max_jobs,
+        linger_s=allowed.linger_s,
+        margin_s=allowed.margin_s,
+        partition=site.batch.partition,
+    )
+
+
+def size(spec: JobSpec, queue: Queue) -> Footprint:
+    """Give what the job occupies on the queue's site."""
+    factor = queue.site.allocation.walltime_factor
+    fitted = footprint(spec, node_shape(queue.site), default_walltime_s=queue.payload.default_walltime_s)
+    return Footprint(
+        nodes=fitted.nodes,
+        cores=fitted.cores,
+        memory_mb=fitted.memory_mb,
+        walltime_s=ceil(fitted.walltime_s * factor),
+    )
+
+
+def why_never(spec: JobSpec, queue: Queue) -> str:
+    """Say why the job can never run in this queue; empty if it can."""
+    try:
+        command(spec, queue)
+    except JobNotUnderstood as error:
+        return str(error)
+    reason = too_large(size(spec, queue), limits(queue.site))
+    return f"job {spec.panda_id} cannot run at {queue.site.name}: {reason}" if reason else ""
+
+
+def command(spec: JobSpec, queue: Queue, values: Mapping[str, object] | None = None) -> tuple[str, ...]:
+    """Give the payload's command line: words, never a shell's text.
+
+    Raises JobNotUnderstood if the transformation is no plain name, or the parameters cannot be split into words.
+    """
+    if not _PROGRAM.fullmatch(spec.transformation):
+        shown = spec.transformation[:100]
+        raise JobNotUnderstood(f"job {spec.panda_id}: the transformation {shown!r} is no plain name of a program")
+    if len(spec.job_pars) > LONGEST_COMMAND:
+        raise JobNotUnderstood(
+            f"job {spec.panda_id}: jobPars has {len(spec.job_pars)} characters, a command line takes {LONGEST_COMMAND}"
+        )
+    try:
+        words = shlex.split(spec.job_pars)
+    except ValueError as error:
+        raise JobNotUnderstood(f"job {spec.panda_id}: jobPars cannot be split into words: {error}") from error
+    if any("\0" in word for word in words):
+        raise JobNotUnderstood(f"job {spec.panda_id}: jobPars has a NUL character")
+    payload = queue.payload
+    more = [word.format(**values) for word in payload.arguments] if values else payload.arguments
+    return (*payload.interpreter, str(payload.transformation_dir / spec.transformation), *words, *more)
+
+
+def storage(queue: Queue) -> Storage:
+    """Give where the queue's files come from and go to, as URLs."""
+    configured = queue.storage
+    return Storage(
+        inputs=_url(configured.inputs),
+        outputs=_url(configured.outputs),
+        endpoints={name: _url(place) for name, place in configured.endpoints.items()},
+        by_scope=configured.layout == "scope/lfn",
+    )
+
+
+def _url(place: str) -> str:
+    return Path(place).as_uri() if place.startswith("/") else place
+
+
+def task(job: Job, queue: Queue, folders: Folders) -> Task:
+    """Give what the runner must know to run one attempt of a job."""
+    spec = job.spec
+    room = size(spec, queue)
+    mpi = queue.payload.mpi
+    per_node = (queue.payload.ranks_per_node or room.cores) if mpi else 1
+    values = {
+        "panda_id": spec.panda_id,
+        "attempt": job.attempt,
+        "nodes": room.nodes,
+        "ranks": per_node * room.nodes,
+        "ranks_per_node": per_node,
+        "cores": room.cores,
+    }
+    inputs = folders.inputs(job.id)
+    return Task(
+        job=job.id,
+        attempt=job.attempt,
+        argv=command(spec, queue, values),
+        env=dict(queue.payload.environment),
+        folder=str(folders.attempt(job.id, job.attempt)),
+        links={file.lfn: str(inputs / file.lfn) for file in spec.inputs},
+        nodes=room.nodes,
+        cores=room.cores,
+        memory_mb=room.memory_mb,
+        walltime_s=room.walltime_s,
+        outputs=tuple(file.lfn for file in spec.outputs if not file.log),
+        log=spec.log.lfn if spec.log else None,
+        mpi=mpi,
+        ranks_per_node=per_node,
+    )
+
+
+def manifest(
+    allocation: Allocation, jobs: Iterable[Job], queue: Queue, folders: Folders, heartbeat_s: float
+) -> Manifest:
+    """Give what the runner of an allocation must know."""
+    site = queue.site
+    launcher = site.launcher.argv or (*LAUNCHERS[site.launcher.name], *site.launcher.options)
+    return Manifest(
+        allocation=allocation.id,
+        tag=allocation.tag,
+        cores_per_node=site.nodes.cores,
+        memory_mb_per_node=site.nodes.memory_mb,
+        heartbeat_s=heartbeat_s,
+        margin_s=site.allocation.margin_s,
+        launcher=launcher,
+        tasks=tuple(task(job, queue, folders) for job in jobs),
+    )
+
+
+def prologue(site: Site, text: str) -> str:
+    """Give the shell lines that prepare a node: the site's own, and its folders in front of PATH."""
+    folders = ":".join(str(folder) for folder in site.software.payload_path)
+    path = f'export PATH={shlex.quote(folders)}:"$PATH"' if folders else ""
+    return "\n".join(part for part in (text, path) if part)

@@ -1,0 +1,159 @@
+"""The lease: one controller for each harvester id, on whatever login node.
+
+It lies in the shared work folder, because the database's own lock cannot be seen from another node. Its holder renews it
+in time. A lease is dead when its process is known to be dead (same machine: another boot, or no such process), or
+when it has not moved for its whole time, watched by the clock of the one who wants it; clocks of two machines are
+never compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from hpcharvest.clock import Clock
+from hpcharvest.errors import LeaseHeld, StorageUnavailable
+
+WATCH_S = 0.5
+"""Seconds between two looks at somebody else's lease."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds a lease. `renewals` grows, so that a lease that is renewed never looks the same twice."""
+
+    token: str
+    host: str
+    boot: str
+    pid: int
+    started: float
+    renewals: int
+    lease_s: float
+
+
+class Lease:
+    """A lease that we hold, or try to. All times in seconds."""
+
+    def __init__(self, path: Path, lease_s: float, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._lease_s = lease_s
+        self._me = Holder(
+            token=secrets.token_hex(8),
+            host=socket.gethostname(),
+            boot=_boot(),
+            pid=os.getpid(),
+            started=psutil.Process().create_time(),
+            renewals=0,
+            lease_s=lease_s,
+        )
+        self._renewed = 0.0
+
+    def acquire(self, wait: Callable[[float], object], *, patient: bool) -> None:
+        """Take the lease. If another holds it: raise LeaseHeld, or (`patient`) watch it until it has died.
+
+        `wait` is called with seconds to pass.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        seen, since = None, self._clock.steady()
+        while not self._take_new():
+            holder = self._read()
+            if holder is None:
+                continue
+            if holder != seen:
+                seen, since = holder, self._clock.steady()
+            unmoved = self._clock.steady() - since
+            if self._dead(holder) or unmoved > holder.lease_s:
+                self._take_over(holder)
+            elif patient:
+                wait(WATCH_S)
+            else:
+                raise LeaseHeld(
+                    f"process {holder.pid} on {holder.host} holds {self._path}: stop it first, or, if that machine is "
+                    f"gone, start with --wait, which takes over after {holder.lease_s:g} s without renewal"
+                )
+        self._renewed = self._clock.steady()
+
+    def renew(self) -> None:
+        """Renew the lease when a third of its time has passed. Raises LeaseHeld if it is ours no more."""
+        now = self._clock.steady()
+        if now < self._renewed + self._lease_s / 3:
+            return
+        holder = self._read()
+        if holder is None or holder.token != self._me.token:
+            raise LeaseHeld(f"{self._path} was taken over by another controller; this one stops at once")
+        self._me = Holder(**{**asdict(self._me), "renewals": self._me.renewals + 1})
+        self._write(self._path.with_suffix(f".{self._me.token}"))
+        self._path.with_suffix(f".{self._me.token}").replace(self._path)
+        self._renewed = now
+
+    def release(self) -> None:
+        """Give the lease back, if it is ours."""
+        holder = self._read()
+        if holder is not None and holder.token == self._me.token:
+            self._path.unlink(missing_ok=True)
+
+    def _take_new(self) -> bool:
+        """Take a lease that nobody holds; exclusive, whoever else tries."""
+        draft = self._path.with_suffix(f".{self._me.token}")
+        self._write(draft)
+        try:
+            os.link(draft, self._path)
+        except FileExistsError:
+            return False
+        finally:
+            draft.unlink(missing_ok=True)
+        return True
+
+    def _take_over(self, dead: Holder) -> None:
+        """Put a dead lease out of the way; of several who do, one alone moves it."""
+        grave = self._path.with_suffix(f".dead.{dead.token}.{self._me.token}")
+        try:
+            self._path.rename(grave)
+        except FileNotFoundError:
+            return
+        buried = self._decode(grave)
+        if buried is not None and buried.token != dead.token:
+            # Between our look and our move a new holder came: what we moved is alive, and goes back.
+            os.link(grave, self._path)
+        grave.unlink()
+
+    def _dead(self, holder: Holder) -> bool:
+        """Whether the holder's process is known to be gone: only of this machine can we know."""
+        if holder.host != self._me.host:
+            return False
+        if holder.boot != self._me.boot:
+            return True
+        try:
+            return abs(psutil.Process(holder.pid).create_time() - holder.started) > 1.0
+        except psutil.NoSuchProcess:
+            return True
+
+    def _read(self) -> Holder | None:
+        return self._decode(self._path)
+
+    def _decode(self, path: Path) -> Holder | None:
+        try:
+            return Holder(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise StorageUnavailable(f"{path} is not a lease ({error}); look at it, and remove it") from error
+
+    def _write(self, path: Path) -> None:
+        with path.open("w") as file:
+            json.dump(asdict(self._me), file)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _boot() -> str:
+    """Give what names this boot of this machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,256 @@
+"""The loop: one thread, one queue. Takes what happened, decides, commits, and only then acts.
+
+A turn goes like this. Everything in the queue is taken (up to a limit); each piece changes records through
+`lifecycle.apply`; what follows at once (new allocations, the next batch of reports) is decided on top; all of it goes
+into one transaction. When that is committed, the commands that follow from the new states are carried out by other
+threads, which put what comes of it into the queue. Nothing else changes state.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from hpcharvest.clock import Clock
+from hpcharvest.config.schema import Controller
+from hpcharvest.engine import events as happened
+from hpcharvest.engine import lifecycle
+from hpcharvest.engine.allocations import Allocations
+from hpcharvest.engine.dag import DagWindow
+from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.events import Event
+from hpcharvest.engine.intake import Intake
+from hpcharvest.engine.mirror import Mirror
+from hpcharvest.engine.reports import Reports
+from hpcharvest.engine.requests import Requests
+from hpcharvest.engine.turn import Turn
+from hpcharvest.engine.watchdog import Watchdog
+from hpcharvest.errors import StoreError
+from hpcharvest.model import facts
+from hpcharvest.model.commands import StartDag, StopPayload
+from hpcharvest.model.ids import JobId
+from hpcharvest.model.job import Job
+from hpcharvest.model.states import AllocationState
+from hpcharvest.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 1.0
+"""Seconds between two turns at the most: timers have this grain."""
+COMMIT_PAUSE_S = 2.0
+"""Seconds before a commit that failed is tried again."""
+
+
+class Loop:
+    """The engine's heart, put together by `engine.service`."""
+
+    def __init__(
+        self,
+        *,
+        settings: Controller,
+        clock: Clock,
+        events: SimpleQueue[Event],
+        database: Database,
+        mirror: Mirror,
+        hands: Hands,
+        sweepers: Hands,
+        dags: DagWindow,
+        intake: Intake,
+        allocations: Allocations,
+        reports: Reports,
+        requests: Requests,
+        watchdog: Watchdog,
+        around_commit: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._events = events
+        self._database = database
+        self._mirror = mirror
+        self._hands = hands
+        self._sweepers = sweepers
+        self._dags = dags
+        self._intake = intake
+        self._allocations = allocations
+        self._reports = reports
+        self._requests = requests
+        self._watchdog = watchdog
+        self._around_commit = around_commit
+        self._timers: list[tuple[float, JobId]] = []
+        self._plan_in = float("inf")
+        self._parse: list[happened.AnswerKept] = []
+        self.stopping = ""
+        self._handlers: dict[type[Any], Callable[[Any, Turn], None]] = {
+            happened.Fetched: self._fetched,
+            happened.FetchFailed: lambda event, _: self._intake.failed(event),
+            happened.AnswerKept: self._intake.parse,
+            happened.ReportsAnswered: self._reports.answered,
+            happened.ReportsFailed: self._reports.failed,
+            happened.FateKnown: self._reports.fate_known,
+            happened.SegmentArrived: self._allocations.read,
+            happened.DagEnded: self._dag_ended,
+            happened.EffectEnded: self._effect_ended,
+            happened.StopAsked: self._stop,
+        }
+
+    def run(self, idle: Callable[[], bool]) -> None:
+        """Turn until somebody asks to stop, or `idle` says that there is nothing to do."""
+        while not self.stopping and not idle():
+            self.turn(self._gather())
+
+    def turn(self, batch: list[Event]) -> None:
+        """Let a batch of events change the records, commit, and act on what follows."""
+        self._watchdog.renew_lease()
+        turn = Turn(self._mirror, self._database, self._settings.patience, self._clock.wall())
+        for event in batch:
+            self._handle(event, turn)
+        if not self.stopping:
+            self._decide(turn)
+        self._commit(turn)
+        self._act(turn)
+
+    def last_turn(self) -> None:
+        """Commit what the hands and Parsl's threads brought while they were let go; act on nothing any more."""
+        self.stopping = self.stopping or "done"
+        while batch := self._take_all([]):
+            self.turn(batch)
+
+    def quiet(self) -> bool:
+        """Whether nothing is left to do but to wait for others."""
+        return (
+            self._events.empty()
+            and not self._hands.busy
+            and not self._dags.moving()
+            and self._intake.asked_all
+            and not self._parse
+            and self._reports_wait() > TICK_S
+            and self._plan_in > TICK_S
+        )
+
+    def _handle(self, event: Event, turn: Turn) -> None:
+        if isinstance(event, facts.JobFact):
+            turn.tell(event)
+        elif isinstance(event, facts.AllocationFact):
+            turn.tell_allocation(event)
+        else:
+            self._handlers[type(event)](event, turn)
+
+    def _decide(self, turn: Turn) -> None:
+        """Decide what nobody asked for but the state of things."""
+        self._watchdog.look(turn)
+        self._requests.carry_out(turn)
+        self._allocations.withdraw_empty(turn)
+        self._plan_in = self._allocations.plan(turn)
+        self._allocations.begin(turn)
+        self._reports.pick(turn)
+
+    def _commit(self, turn: Turn) -> None:
+        """Commit, however long it takes: without the database nothing may be done."""
+        if not turn.changes:
+            return
+        self._around_commit("before")
+        while True:
+            try:
+                self._database.commit(turn.changes)
+                break
+            except StoreError as error:
+                if not error.transient:
+                    raise
+                logger.error("cannot commit: %s; nothing is lost, trying again", error)  # noqa: TRY400 - its words suffice
+                self._watchdog.pause(COMMIT_PAUSE_S)
+        self._mirror.follow(turn.changes)
+        self._around_commit("after")
+
+    def _act(self, turn: Turn) -> None:
+        """Set in motion what follows from what is committed. Who stops leaves it to the next start."""
+        if self.stopping:
+            return
+        self._reports.send()
+        for answer in turn.changes.answers:
+            self._events.put(happened.AnswerKept(answer=answer))
+        begun = {one.id for one in turn.changes.allocations.values() if one.state is AllocationState.INTENDED}
+        for allocation in turn.changes.allocations.values():
+            self._allocations.follow(allocation)
+        for job_id in turn.touched:
+            if job := self._mirror.jobs.get(job_id):
+                self._follow(job, turn)
+        for allocation in list(self._mirror.allocations.values()):
+            self._allocations.issue(allocation, turn, begun=allocation.id in begun and allocation.submissions > 0)
+        self._wake_sleepers(turn)
+        self._fill_window(turn)
+        self._reports.settle(turn)
+        self._intake.ask()
+
+    def _follow(self, job: Job, turn: Turn) -> None:
+        """Set in motion what follows from a job's committed state."""
+        self._dags.follow(job)
+        if job.state.final:
+            if job.id in turn.changes.jobs:
+                self._intake.finished(job.queue)
+            return
+        command = lifecycle.next_command(job, turn.now)
+        match command:
+            case StopPayload():
+                self._allocations.stop_payload(command.job, command.attempt, command.allocation)
+            case StartDag():
+                if not self._dags.start(job):
+                    self._mirror.drop(job.id)
+            case None:
+                heapq.heappush(self._timers, (job.not_before, job.id))
+
+    def _wake_sleepers(self, turn: Turn) -> None:
+        """Look again after jobs whose time to wait is over."""
+        while self._timers and self._timers[0][0] <= turn.now:
+            _, job_id = heapq.heappop(self._timers)
+            if job := self._mirror.jobs.get(job_id):
+                self._follow(job, turn)
+
+    def _fill_window(self, turn: Turn) -> None:
+        """Bring waiting jobs from the database into the window, as many as it has room for."""
+        for job in self._dags.next_waiting(self._database, self._mirror):
+            self._mirror.add(job)
+            self._follow(job, turn)
+
+    def _fetched(self, event: happened.Fetched, turn: Turn) -> None:
+        self._intake.keep(event, turn)
+
+    def _effect_ended(self, event: happened.EffectEnded, _turn: Turn) -> None:
+        self._hands.ended(event.key)
+        self._sweepers.ended(event.key)
+
+    def _dag_ended(self, event: happened.DagEnded, turn: Turn) -> None:
+        self._dags.ended(event.job)
+        turn.touched[event.job] = None
+
+    def _stop(self, event: happened.StopAsked, _turn: Turn) -> None:
+        logger.info("stopping: %s; allocations go on", event.why)
+        self.stopping = event.why
+        self._intake.stopped = True
+
+    def _gather(self) -> list[Event]:
+        """Wait for something to happen, or for a timer; take all there is."""
+        try:
+            first = self._events.get(timeout=self._pause())
+        except Empty:
+            return []
+        return self._take_all([first])
+
+    def _take_all(self, batch: list[Event]) -> list[Event]:
+        """Add to a batch what is in the queue, up to the limit of a turn."""
+        with suppress(Empty):
+            while len(batch) < self._settings.loop_batch:
+                batch.append(self._events.get_nowait())
+        return batch
+
+    def _pause(self) -> float:
+        timers = self._timers[0][0] - self._clock.wall() if self._timers else TICK_S
+        steady = self._clock.steady()
+        wait = min(TICK_S, self._plan_in, timers, self._reports_wait(), self._intake.next_at() - steady)
+        return max(wait, 0.005)
+
+    def _reports_wait(self) -> float:
+        return self._reports.next_at(self._mirror) - self._clock.steady()

@@ -1,0 +1,79 @@
+"""The records at hand: what the database holds of everything that is under way, as of the last commit.
+
+A mirror and no more: it is filled from the database at start, and follows every commit. Jobs that wait for a place in
+the DAG window stay in the database until there is one, so memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from hpcharvest.model.allocation import Allocation
+from hpcharvest.model.ids import AllocationId, JobId
+from hpcharvest.model.job import Job
+from hpcharvest.model.report import Report
+from hpcharvest.model.states import JobState, ReportState
+from hpcharvest.store.changes import Changes
+
+
+class Mirror:
+    """Committed records by id. Read by Parsl's threads too; written by the loop alone."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[JobId, Job] = {}
+        self.allocations: dict[AllocationId, Allocation] = {}
+        self.reports: dict[JobId, Report] = {}
+        """What PanDA is owed."""
+        self.sending: set[JobId] = set()
+        """Those of them that were given to the network, and whose fate is not known yet."""
+        self.queued: dict[str, dict[JobId, Job]] = {}
+        """By queue: jobs that may be given to an allocation."""
+
+    def follow(self, changes: Changes) -> None:
+        """Take over what was just committed."""
+        for job in (*changes.new_jobs.values(), *changes.jobs.values()):
+            self._take_job(job)
+        for allocation in changes.allocations.values():
+            if allocation.state.final:
+                self.allocations.pop(allocation.id, None)
+            else:
+                self.allocations[allocation.id] = allocation
+        for report in changes.reports.values():
+            self.owe(report)
+        for job_id, serial in changes.settled:
+            self._settle(job_id, serial)
+
+    def add(self, job: Job) -> None:
+        """Bring a job at hand that the database had."""
+        self._take_job(job)
+
+    def drop(self, job_id: JobId) -> None:
+        """Let a waiting job go back to where it waits: the database."""
+        self.jobs.pop(job_id, None)
+
+    def owe(self, report: Report) -> None:
+        """Note what PanDA is owed."""
+        self.reports[report.job] = report
+        if report.state is ReportState.SENDING:
+            self.sending.add(report.job)
+        else:
+            self.sending.discard(report.job)
+
+    def _settle(self, job_id: JobId, serial: int) -> None:
+        report = self.reports.get(job_id)
+        if report is not None and report.serial <= serial:
+            del self.reports[job_id]
+            self.sending.discard(job_id)
+            self._forget(job_id)
+
+    def _take_job(self, job: Job) -> None:
+        self.jobs[job.id] = job
+        queue = self.queued.setdefault(job.queue, {})
+        if job.state is JobState.QUEUED:
+            queue[job.id] = job
+        else:
+            queue.pop(job.id, None)
+
+    def _forget(self, job_id: JobId) -> None:
+        """Let go of a job that is over and of which PanDA knows."""
+        job = self.jobs.get(job_id)
+        if job is not None and job.state.final:
+            del self.jobs[job_id]

@@ -1,0 +1,248 @@
+"""The composition root: builds everything from the configuration, runs the loop, and takes it down again.
+
+Starting is recovering: what the database holds is brought to hand, unread answers are parsed, live allocations are
+followed, and every record is asked for its next command. There is no other recovery.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from hpcharvest.apps.bind import Dags
+from hpcharvest.apps.folders import Folders
+from hpcharvest.clock import Clock, SystemClock
+from hpcharvest.config.schema import Configuration, Panda
+from hpcharvest.engine import launch
+from hpcharvest.engine.allocations import Allocations
+from hpcharvest.engine.dag import DagWindow, Reporter
+from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.events import AnswerKept, DagEnded, Event, StopAsked
+from hpcharvest.engine.intake import Intake
+from hpcharvest.engine.lease import Lease
+from hpcharvest.engine.loop import Loop
+from hpcharvest.engine.mirror import Mirror
+from hpcharvest.engine.reports import Reports
+from hpcharvest.engine.requests import Requests
+from hpcharvest.engine.watch import Watch
+from hpcharvest.engine.watchdog import Watchdog
+from hpcharvest.messenger.mailbox import probe
+from hpcharvest.model.ids import AllocationId
+from hpcharvest.panda.client import PandaClient
+from hpcharvest.panda.credentials import ClientCertificate, Credentials, Nobody, TokenFile
+from hpcharvest.panda.transport import Transport
+from hpcharvest.providers.registry import batch_system
+from hpcharvest.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+HANDS = 4
+"""Threads for requests to PanDA and commands of the batch system."""
+
+
+def folders_of(configuration: Configuration) -> Folders:
+    """Give the folders of this harvester."""
+    controller = configuration.controller
+    return Folders(controller.work_dir / controller.harvester_id)
+
+
+def open_database(configuration: Configuration) -> Database:
+    """Open the database that the configuration names, made or upgraded if need be."""
+    controller = configuration.controller
+    controller.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Database.open(controller.database, network_file_system=controller.network_file_system)
+
+
+def credentials(panda: Panda) -> Credentials:
+    """Give what we show to PanDA."""
+    if panda.token_file:
+        return TokenFile(panda.token_file, panda.origin)
+    if panda.client_certificate:
+        return ClientCertificate(panda.client_certificate, panda.client_key)
+    return Nobody()
+
+
+def client_of(configuration: Configuration) -> PandaClient:
+    """Give a client that speaks to the PanDA server."""
+    panda = configuration.panda
+    transport = Transport(
+        panda.url,
+        credentials(panda),
+        timeout_s=panda.timeout_s,
+        max_answer_bytes=panda.max_answer_mb << 20,
+        ca_bundle=panda.ca_bundle,
+    )
+    return PandaClient(transport, configuration.controller.harvester_id, chunk=panda.update_chunk)
+
+
+def run(
+    configuration: Configuration,
+    *,
+    once: bool = False,
+    wait_for_lease: bool = False,
+    around_commit: Callable[[str], None] = lambda _: None,
+    clock: Clock | None = None,
+) -> None:
+    """Run the controller until SIGTERM or SIGINT; with `once`, until all that is due is done.
+
+    Raises LeaseHeld if another controller of the same harvester id is alive. `around_commit` is called with "before"
+    and "after" at every commit: benchmarks of crashes kill the process there.
+    """
+    with ExitStack() as stack:
+        service = Service(configuration, stack, clock or SystemClock(), around_commit)
+        service.start(wait_for_lease=wait_for_lease)
+        service.loop.run(service.idle if once else lambda: False)
+
+
+class Service:
+    """A controller, put together. `stack` takes it down again, in the reverse order."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        stack: ExitStack,
+        clock: Clock,
+        around_commit: Callable[[str], None],
+    ) -> None:
+        self._configuration = configuration
+        self._stack = stack
+        self._clock = clock
+        self._around_commit = around_commit
+        self._folders = folders_of(configuration)
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._mirror = Mirror()
+        self._lease = Lease(self._folders.lease, configuration.controller.lease_s, clock)
+
+    def start(self, *, wait_for_lease: bool) -> None:
+        """Take the lease, open the database, build the rest, and bring to hand what was under way."""
+        self._take_lease(patient=wait_for_lease)
+        probe(self._folders.root)
+        database = open_database(self._configuration)
+        self._stack.callback(database.close)
+        self._build(database)
+        self._recover(database)
+
+    def idle(self) -> bool:
+        """Whether all that is due is done: everything was looked at, and nothing is left but to wait."""
+        return self._watch.passes > 1 and self.loop.quiet()
+
+    def _take_lease(self, *, patient: bool) -> None:
+        stop = self._listen()
+        self._lease.acquire(stop, patient=patient)
+        self._stack.callback(self._lease.release)
+
+    def _listen(self) -> Callable[[float], object]:
+        """Let SIGTERM and SIGINT ask the loop to stop; give a way to wait that they interrupt."""
+
+        def ask(number: int, _frame: object) -> None:
+            self._events.put(StopAsked(why=signal.Signals(number).name))
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous = signal.signal(number, ask)
+            self._stack.callback(signal.signal, number, previous)
+        return lambda seconds: _wait_or_stop(self._events, seconds)
+
+    def _build(self, database: Database) -> None:
+        configuration, events, clock = self._configuration, self._events, self._clock
+        settings = configuration.controller
+        client = client_of(configuration)
+        hands = Hands(events, HANDS, "hands")
+        sweepers = Hands(events, 1, "sweep")
+        systems = {queue.site.name: batch_system(queue.site) for queue in configuration.queues.values()}
+        self._watch = Watch(systems=systems, events=events, patience=settings.patience, clock=clock)
+        self._allocations = Allocations(
+            configuration=configuration,
+            folders=self._folders,
+            systems=systems,
+            watch=self._watch,
+            hands=hands,
+            events=events,
+            clock=clock,
+            first=AllocationId(max(database.allocations.last_id(), _last_folder(self._folders.allocations)) + 1),
+        )
+        dags = Dags(
+            Reporter(events, clock),
+            self._mirror.jobs.get,
+            run_dir=settings.state_dir / "parsl",
+            stage_threads=settings.stage_threads,
+        )
+        self._dags = DagWindow(
+            dags,
+            folders=self._folders,
+            storages={name: launch.storage(queue) for name, queue in configuration.queues.items()},
+            size=settings.dag_window,
+            sweepers=sweepers,
+        )
+        self.loop = Loop(
+            settings=settings,
+            clock=clock,
+            events=events,
+            database=database,
+            mirror=self._mirror,
+            hands=hands,
+            sweepers=sweepers,
+            dags=self._dags,
+            intake=Intake(
+                configuration=configuration, client=client, database=database, hands=hands, events=events, clock=clock
+            ),
+            allocations=self._allocations,
+            reports=Reports(configuration=configuration, client=client, hands=hands, events=events, clock=clock),
+            requests=Requests(database, clock),
+            watchdog=Watchdog(
+                configuration=configuration,
+                lease=self._lease,
+                client=client,
+                hands=hands,
+                database=database,
+                folders=self._folders,
+                clock=clock,
+            ),
+            around_commit=self._around_commit,
+        )
+        self._stack.callback(self.loop.last_turn)  # the stack is taken down from its end: this comes after the others
+        for close in (self._watch.close, sweepers.close, dags.close, hands.close):
+            self._stack.callback(close)
+
+    def _recover(self, database: Database) -> None:
+        """Bring to hand what was under way; the commands that follow from it come by themselves."""
+        for report in database.outbox.all():
+            self._mirror.owe(report)
+        jobs = database.jobs.unfinished(waiting_limit=self._configuration.controller.dag_window)
+        for job in jobs:
+            self._mirror.add(job)
+            self._events.put(DagEnded(job=job.id))  # nothing of its DAG is left: let its next command be found
+        for allocation in database.allocations.live():
+            self._mirror.allocations[allocation.id] = allocation
+            self._allocations.follow(allocation)
+        for answer in database.answers.unread():
+            self._events.put(AnswerKept(answer=answer))
+        self._watch.start()
+        if jobs or self._mirror.reports:
+            logger.info(
+                "carrying on with %d jobs, %d allocations and %d reports owed (process %d)",
+                len(jobs),
+                len(self._mirror.allocations),
+                len(self._mirror.reports),
+                os.getpid(),
+            )
+
+
+def _wait_or_stop(events: SimpleQueue[Event], seconds: float) -> None:
+    """Let `seconds` pass; somebody who asks us to stop meanwhile is obeyed at once."""
+    try:
+        events.get(timeout=seconds)
+    except Empty:
+        return
+    raise SystemExit(0)
+
+
+def _last_folder(parent: Path) -> int:
+    """Give the highest number that any folder of an allocation has: a number is never used again."""
+    if not parent.is_dir():
+        return 0
+    return max((int(folder.name) for folder in parent.iterdir() if folder.name.isdigit()), default=0)

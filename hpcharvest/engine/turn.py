@@ -1,0 +1,136 @@
+"""One turn of the loop: what happened in it, gathered for one transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hpcharvest.config.schema import Patience
+from hpcharvest.engine import lifecycle
+from hpcharvest.engine.mirror import Mirror
+from hpcharvest.model.allocation import Allocation
+from hpcharvest.model.facts import AllocationFact, JobFact, SegmentRead
+from hpcharvest.model.ids import AllocationId, JobId
+from hpcharvest.model.job import Job
+from hpcharvest.model.report import Report
+from hpcharvest.model.states import JobState, ReportState
+from hpcharvest.store.changes import Changes, Entry
+from hpcharvest.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+_TOLD_AS = dict.fromkeys((JobState.STAGED_IN, JobState.QUEUED, JobState.ASSIGNED), JobState.RECEIVED)
+"""States of which PanDA knows no difference."""
+
+
+class Turn:
+    """The records as they are in this turn, committed or not, and the one place where they change."""
+
+    def __init__(self, mirror: Mirror, database: Database, patience: Patience, now: float) -> None:
+        self.mirror = mirror
+        self.database = database
+        self.patience = patience
+        self.now = now
+        self.changes = Changes()
+        self.touched: dict[JobId, None] = {}
+        """Jobs to look after once this turn is committed, in the order in which they were touched."""
+
+    def job(self, job_id: JobId) -> Job | None:
+        """Give a job as it is now."""
+        return (
+            self.changes.jobs.get(job_id)
+            or self.changes.new_jobs.get(job_id)
+            or self.mirror.jobs.get(job_id)
+            or self.database.jobs.get(job_id)
+        )
+
+    def allocation(self, number: AllocationId) -> Allocation | None:
+        """Give an allocation as it is now."""
+        return (
+            self.changes.allocations.get(number)
+            or self.mirror.allocations.get(number)
+            or self.database.allocations.get(number)
+        )
+
+    def live_allocations(self) -> Iterable[Allocation]:
+        """Give the allocations that are not over."""
+        everything = self.mirror.allocations | self.changes.allocations
+        return [one for one in everything.values() if not one.state.final]
+
+    def tell(self, fact: JobFact) -> Job | None:
+        """Let a fact change the job it is about; give the job as it is then, or None if nobody knows it."""
+        job = self.job(fact.job)
+        if job is None:
+            logger.warning("%s is about job %s, which nobody knows", type(fact).__name__, fact.job)
+            return None
+        after = lifecycle.apply(job, fact, self.patience)
+        self.touched[fact.job] = None
+        if after is not job:
+            self._put(after, before=job, action=type(fact).__name__)
+        return after
+
+    def receive(self, job: Job) -> None:
+        """Take in a job that was not known, or a new life of one that was."""
+        self.changes.new_jobs[job.id] = job
+        self._journal("job", job.id, "Received" if not job.state.final else "Refused", job.error)
+        self._owe(job)
+        self.touched[job.id] = None
+
+    def tell_allocation(self, fact: AllocationFact) -> Allocation | None:
+        """Let a fact change the allocation it is about."""
+        allocation = self.allocation(fact.allocation)
+        if allocation is None:
+            logger.warning("%s is about allocation %s, which nobody knows", type(fact).__name__, fact.allocation)
+            return None
+        after = lifecycle.apply_to_allocation(allocation, fact, self.patience)
+        if after is allocation:
+            return after
+        self.changes.allocations[after.id] = after
+        if after.state is not allocation.state:
+            detail = after.outcome or after.batch_words
+            logger.info("allocation %s: %s (batch job %s) %s", after.id, after.state, after.batch_id or "-", detail)
+        if not isinstance(fact, SegmentRead):
+            self._journal("allocation", after.id, type(fact).__name__, after.batch_words or after.batch_id)
+        return after
+
+    def intend(self, allocation: Allocation, reason: str) -> None:
+        """Want a new allocation."""
+        self.changes.allocations[allocation.id] = allocation
+        self._journal("allocation", allocation.id, "Intended", reason)
+        logger.info("allocation %s for %s: %s", allocation.id, allocation.queue, reason)
+
+    def owe_again(self, report: Report, **changes: object) -> None:
+        """Change something about a report that is owed."""
+        self.changes.reports[report.job] = replace(report, **changes)  # type: ignore[arg-type]  # names are checked by replace
+
+    def report(self, job_id: JobId) -> Report | None:
+        """Give what is owed to PanDA about a job."""
+        return self.changes.reports.get(job_id) or self.mirror.reports.get(job_id)
+
+    def remind(self, job: Job) -> None:
+        """Tell PanDA the job's status once more, so that it knows us alive."""
+        self._owe(job)
+
+    def _put(self, job: Job, *, before: Job, action: str) -> None:
+        self.changes.jobs[job.id] = job
+        self._journal("job", job.id, action, job.error if job.error != before.error else "")
+        if job.state is before.state:
+            return
+        logger.info("job %s: %s%s", job.id, job.state, f" ({job.error})" if job.error else "")
+        if _TOLD_AS.get(job.state, job.state) is not _TOLD_AS.get(before.state, before.state):
+            self._owe(job)
+
+    def _owe(self, job: Job) -> None:
+        known = self.report(job.id)
+        self.changes.reports[job.id] = Report(
+            job=job.id,
+            serial=known.serial + 1 if known else int(self.now * 1000),
+            status=job.state,
+            final=job.state.final,
+            state=ReportState.OWED,
+            since=self.now,
+        )
+
+    def _journal(self, subject: str, number: int, action: str, detail: str) -> None:
+        self.changes.journal.append(Entry(at=self.now, subject=subject, id=number, action=action, detail=detail[:500]))

@@ -1,0 +1,109 @@
+"""The watchdog: what must happen from time to time, whether anything else does or not."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from pathlib import Path
+
+import hpcharvest
+from hpcharvest.apps.folders import Folders
+from hpcharvest.clock import Clock
+from hpcharvest.config.schema import Configuration
+from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.lease import Lease
+from hpcharvest.engine.turn import Turn
+from hpcharvest.errors import HarvestError
+from hpcharvest.panda.client import PandaClient
+from hpcharvest.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+PURGE_S = 3600.0
+DAY_S = 86400.0
+
+
+class Watchdog:
+    """Renews the lease, gives signs of life to PanDA, and throws away what is old."""
+
+    def __init__(
+        self,
+        *,
+        configuration: Configuration,
+        lease: Lease,
+        client: PandaClient,
+        hands: Hands,
+        database: Database,
+        folders: Folders,
+        clock: Clock,
+    ) -> None:
+        self._interval_s = configuration.panda.heartbeat_interval_s
+        self._retention_s = configuration.controller.retention_days * DAY_S
+        self._lease = lease
+        self._client = client
+        self._hands = hands
+        self._database = database
+        self._folders = folders
+        self._clock = clock
+        self._started = clock.wall()
+        self._next_beat = 0.0
+        self._next_reminder = clock.steady() + self._interval_s
+        self._next_purge = clock.steady() + PURGE_S / 60
+        self._sleep = threading.Event()
+
+    def renew_lease(self) -> None:
+        """Renew the lease if it is time. Raises LeaseHeld if it is ours no more: then nothing may be done."""
+        self._lease.renew()
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass, with the lease kept."""
+        self._sleep.wait(seconds)
+        self._lease.renew()
+
+    def look(self, turn: Turn) -> None:
+        """Do what is due."""
+        now = self._clock.steady()
+        if now >= self._next_beat:
+            self._next_beat = now + self._interval_s
+            self._hands.carry_out("heartbeat", self._beat)
+        if now >= self._next_reminder:
+            self._next_reminder = now + self._interval_s
+            self._remind(turn)
+        if now >= self._next_purge:
+            self._next_purge = now + PURGE_S
+            self._hands.carry_out("purge", self._purge)
+
+    def _remind(self, turn: Turn) -> None:
+        """Let PanDA hear of jobs whose status did not change, or it would take them for lost."""
+        at_hand = turn.mirror.jobs
+        waiting = self._database.jobs.waiting(limit=10_000, exclude=at_hand.keys())
+        for job in (*at_hand.values(), *waiting):
+            if not job.state.final and turn.report(job.id) is None:
+                turn.remind(job)
+
+    def _beat(self) -> None:
+        try:
+            self._client.heartbeat(self._started, hpcharvest.__version__)
+        except HarvestError as error:
+            logger.warning("PanDA did not take the harvester's heartbeat: %s", error)
+
+    def _purge(self) -> None:
+        before = self._clock.wall() - self._retention_s
+        try:
+            gone = self._database.purge(before)
+        except HarvestError as error:
+            logger.warning("old records could not be purged: %s", error)
+            return
+        for parent in (self._folders.jobs, self._folders.allocations):
+            for folder in _older(parent, before):
+                shutil.rmtree(folder, ignore_errors=True)
+        if gone:
+            logger.info("purged %d records older than %d days", gone, self._retention_s / DAY_S)
+
+
+def _older(parent: Path, before: float) -> list[Path]:
+    """Give the folders in which nothing was made or removed since `before`."""
+    if not parent.is_dir():
+        return []
+    return [folder for folder in parent.iterdir() if folder.stat().st_mtime < before]
