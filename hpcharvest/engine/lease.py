@@ -1,6 +1,6 @@
 """The lease: one controller for each harvester id, on whatever login node.
 
-It lies in the shared work folder, because the database's own lock cannot be seen from another node. Its holder renews it
+It lies in the shared work folder: the database's own lock cannot be seen from another node. Its holder renews it
 in time. A lease is dead when its process is known to be dead (same machine: another boot, or no such process), or
 when it has not moved for its whole time, watched by the clock of the one who wants it; clocks of two machines are
 never compared.
