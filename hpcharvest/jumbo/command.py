@@ -1,0 +1,31 @@
+"""The words by which a payload is started: its own, or with the site's launcher before them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpcharvest.messenger.protocol import Task
+
+
+def words(task: Task, nodes: Sequence[str], launcher: Sequence[str], *, here: bool) -> list[str]:
+    """Give the argv of a payload on these nodes. `here`: its first node is this host, so that no launcher is needed.
+
+    Without a launcher there is no other way than to start it here.
+    """
+    if not launcher or (here and not task.mpi and len(nodes) == 1):
+        return list(task.argv)
+    per_node = task.ranks_per_node if task.mpi else 1
+    values = {
+        "{hosts}": ",".join(nodes),
+        "{nodes}": str(len(nodes)),
+        "{ranks}": str(per_node * len(nodes)),
+        "{ranks_per_node}": str(per_node),
+        "{cores}": str(task.cores),
+    }
+    return [_filled(word, values) for word in launcher] + list(task.argv)
+
+
+def _filled(word: str, values: dict[str, str]) -> str:
+    for placeholder, value in values.items():
+        word = word.replace(placeholder, value)
+    return word

@@ -1,0 +1,109 @@
+"""The processes that belong to a payload, wherever they went: its session, its descendants, and whoever bears its mark.
+
+Source: proc(5); Linux only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+MARK_VARIABLE: Final = "HPCHARVEST_PAYLOAD"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What every process of a payload carries in its environment, as `tag/restart/job.attempt`."""
+
+    tag: str
+    restart: int
+    job: int
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.tag}/{self.restart}/{self.job}.{self.attempt}"
+
+
+def family(leaders: Collection[int], marks: Collection[Mark]) -> set[int]:
+    """Find the live processes of some payloads, in one look at /proc.
+
+    `leaders` of their sessions that were not reaped yet, and the `marks` of all of them.
+    """
+    found: set[int] = set(leaders)
+    children: dict[int, list[int]] = {}
+    wanted = {str(mark).encode() for mark in marks}
+    for pid, parent, session in _processes():
+        children.setdefault(parent, []).append(pid)
+        if session in leaders or _mark_of(pid) in wanted:
+            found.add(pid)
+    fresh = list(found)
+    while fresh:
+        fresh = [child for pid in fresh for child in children.get(pid, ()) if child not in found]
+        found.update(fresh)
+    return found - {os.getpid()}
+
+
+def of_this_start(tag: str, restart: int) -> set[int]:
+    """Find every process on this host that this start of the batch job brought about."""
+    return _bearers(f"{tag}/{restart}/")
+
+
+def of_other_starts(tag: str, restart: int) -> set[int]:
+    """Find the processes on this host that another start of the same batch job left running."""
+    return _bearers(f"{tag}/") - _bearers(f"{tag}/{restart}/")
+
+
+def send(pids: Collection[int], number: signal.Signals) -> None:
+    """Send a signal to each process that is still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            log.debug("process %s is gone already", pid)
+        except PermissionError as error:
+            log.warning("process %s cannot be ended: %s", pid, error)
+
+
+def end_group(leader: int) -> None:
+    """Kill what is left of a process group; to be called before its leader is reaped, while the number is its own."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError) as error:
+        log.debug("process group %s: %s", leader, error)
+
+
+def _bearers(start: str) -> set[int]:
+    wanted = start.encode()
+    return {pid for pid, _, _ in _processes() if _mark_of(pid).startswith(wanted)} - {os.getpid()}
+
+
+def _processes() -> Iterator[tuple[int, int, int]]:
+    """Give number, parent and session of every live process."""
+    with os.scandir("/proc") as entries:
+        numbers = [int(entry.name) for entry in entries if entry.name.isdecimal()]
+    for pid in numbers:
+        _, _, rest = _read(f"/proc/{pid}/stat").rpartition(b")")
+        fields = rest.split(None, 4)
+        if len(fields) == 5 and fields[0] not in {b"Z", b"X"}:
+            yield pid, int(fields[1]), int(fields[3])
+
+
+def _mark_of(pid: int) -> bytes:
+    start = f"{MARK_VARIABLE}=".encode()
+    marks = (item for item in _read(f"/proc/{pid}/environ").split(b"\0") if item.startswith(start))
+    return next(marks, start)[len(start) :]
+
+
+def _read(path: str) -> bytes:
+    """Read a file of /proc; empty if its process is gone or not ours."""
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
