@@ -1,0 +1,70 @@
+"""Bringing a database to the newest version of the tables.
+
+Alembic is asked only where there is something to do: importing it costs a tenth of a second and ten megabytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, func, inspect, select, text
+
+from hpcharvest.errors import StoreError
+from hpcharvest.store.connections import Connections
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+"""The newest version that we know; a test compares it with alembic's head."""
+
+_LOCK = 0x6870_6368
+"""PostgreSQL's advisory lock of those who upgrade."""
+
+
+def upgrade(connections: Connections) -> None:
+    """Make the tables of a fresh database, or upgrade those of an older one, in one transaction.
+
+    Raises `StoreError` for a database that a newer hpcharvest made. Several processes may do this at the same time:
+    all but the first find nothing left to do.
+    """
+    with connections.reading() as connection:
+        if version_of(connection) == HEAD:
+            return
+    with connections.writing() as connection:
+        if connections.dialect == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        _upgrade(connection, connections.name)
+
+
+def version_of(connection: Connection) -> str | None:
+    """Tell the version of a database; None: it has no tables of ours."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.scalars(text("SELECT version_num FROM alembic_version")).one_or_none()
+
+
+def configuration() -> Config:
+    """Tell alembic where the migrations are."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "hpcharvest.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _upgrade(connection: Connection, name: str) -> None:
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    config = configuration()
+    version = version_of(connection)
+    known = {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}
+    if version is not None and version not in known:
+        raise StoreError(
+            f"database {name}: its version {version} is newer than {HEAD}, the newest that this hpcharvest knows: "
+            "install the hpcharvest that made it, or name another database"
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
