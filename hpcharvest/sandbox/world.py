@@ -31,6 +31,17 @@ START_S = 30.0
 SCOPE = "sandbox"
 
 
+BRISK: Mapping[str, float] = {
+    "batch_poll_s": 5.0,
+    "batch_grace_s": 3.0,
+    "heartbeat_s": 2.0,
+    "heartbeat_stale_s": 8.0,
+    "retry_first_s": 1.0,
+    "retry_max_s": 10.0,
+}
+"""A patience for a world in which nothing takes long; an empty one means the controller's own defaults."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What world to make. The tables go into the controller's and the site's files as they are."""
@@ -40,7 +51,7 @@ class Recipe:
     harvester_id: str = "sandbox"
     server_options: Sequence[str] = ()
     controller: Mapping[str, Any] = field(default_factory=dict)
-    patience: Mapping[str, Any] = field(default_factory=dict)
+    patience: Mapping[str, Any] = field(default_factory=lambda: BRISK)
     panda: Mapping[str, Any] = field(default_factory=dict)
     queue: Mapping[str, Any] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
@@ -152,7 +163,6 @@ class World:
                 "max_nodes": recipe.nodes,
                 "max_walltime_s": 7200,
                 "margin_s": 5.0,
-                "linger_s": 0.2,
                 **recipe.allocation,
             },
             "launcher": recipe.launcher,
@@ -164,15 +174,7 @@ class World:
                 "work_dir": str(self.work),
                 "log_file": "controller.log",
                 **recipe.controller,
-                "patience": {
-                    "batch_poll_s": 5.0,
-                    "batch_grace_s": 3.0,
-                    "heartbeat_s": 2.0,
-                    "heartbeat_stale_s": 8.0,
-                    "retry_first_s": 1.0,
-                    "retry_max_s": 10.0,
-                    **recipe.patience,
-                },
+                "patience": recipe.patience,
             },
             "panda": {"url": self.url, **recipe.panda},
             "queues": {

@@ -1,0 +1,58 @@
+"""`hpcharvest bench`: how fast, how light and how safe, measured on the real service in a small world of its own.
+
+Figures of two machines, or of two loads of one, are not comparable; figures within one run are.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+OUTPUTS = click.Choice(["table", "json"])
+
+
+@click.group()
+def bench() -> None:
+    """Measure the service in a small world of its own."""
+
+
+@bench.command()
+@click.option("--jobs", default=2000, show_default=True, help="Number of no-op jobs.")
+@click.option("--output", type=OUTPUTS, default="table", show_default=True)
+@click.option("--limit", default=600.0, show_default=True, help="Give up after so many seconds.")
+def engine(jobs: int, output: str, limit: float) -> None:
+    """Take no-op jobs through their whole life: fetched, staged in, run, staged out, reported.
+
+    Each starts a process and stages one small checksummed file in and one out, with the controller's default settings.
+    The CPU of the PanDA server, and of the runner with its payloads, is shown apart from the controller's.
+    """
+    from hpcharvest.cli.bench.engine import measure
+
+    with tempfile.TemporaryDirectory(prefix="hpcharvest-bench-") as folder:
+        _show(measure(Path(folder), jobs, limit), output)
+
+
+@bench.command()
+@click.option("--kills", default=50, show_default=True, help="Number of times the controller is killed with SIGKILL.")
+@click.option("--in-flight", default=400, show_default=True, help="Number of jobs in its hands at any time.")
+@click.option("--seed", default=0, show_default=True, help="Decides when it is killed.")
+@click.option("--output", type=OUTPUTS, default="table", show_default=True)
+def crash(kills: int, in_flight: int, seed: int, output: str) -> None:
+    """Kill the controller at random instants and at commit points, and count what was lost or done twice."""
+    from hpcharvest.cli.bench.crash import measure
+
+    with tempfile.TemporaryDirectory(prefix="hpcharvest-bench-") as folder:
+        _show(measure(Path(folder), kills, in_flight, seed), output)
+
+
+def _show(figures: dict[str, Any], output: str) -> None:
+    if output == "json":
+        click.echo(json.dumps(figures))
+        return
+    width = max(len(name) for name in figures)
+    for name, value in figures.items():
+        click.echo(f"{name:<{width}}  {value}")
