@@ -70,6 +70,8 @@ class Head:
         self._serial = itertools.count()
         self._notes: frozenset[str] = frozenset()
         self._leaving = ""
+        # The allocation was sized for its tasks: the seconds that its start took must not make them all too long.
+        self._first_round = True
         self._environment = dict(os.environ)
 
     def run(self, done: Collection[Key]) -> ExitCode:
@@ -139,8 +141,10 @@ class Head:
     def _start_what_fits(self) -> None:
         if self._leaving or self._link.fenced:
             return
-        for task in self._pool.too_long(self._leave_at - self._clock.steady()):
-            self._conclude(task, Stop(PayloadResult.NOT_RUN, "its time limit is more than the allocation has left"))
+        if not self._first_round:
+            for task in self._pool.too_long(self._leave_at - self._clock.steady()):
+                self._conclude(task, Stop(PayloadResult.NOT_RUN, "its time limit is more than the allocation has left"))
+        self._first_round = False
         while found := self._pool.take():
             self._start(*found)
 

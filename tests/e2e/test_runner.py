@@ -257,10 +257,11 @@ def test_a_runner_that_has_to_leave_gives_everything_back(allocation: Allocation
 
 
 def test_what_cannot_end_in_time_is_not_started(allocation: Allocation) -> None:
-    allocation.task("true", walltime_s=100)
-    allocation.task("true", walltime_s=10)
+    for walltime_s in (100, 90, 10):
+        allocation.task("true", nodes=2, cores=2, walltime_s=walltime_s)
     outcomes = allocation.finish(left_s=50.0)
-    assert [outcomes[job].result for job in (1, 2)] == [PayloadResult.NOT_RUN, PayloadResult.DONE]
+    results = [outcomes[job].result for job in (1, 2, 3)]
+    assert results == [PayloadResult.DONE, PayloadResult.NOT_RUN, PayloadResult.DONE], "the first round is not asked"
 
 
 def test_a_restart_runs_only_what_is_left(allocation: Allocation) -> None:
