@@ -20,6 +20,9 @@ HarvestError
 │   ├── SubmissionUnknown *       the batch job may exist: look for its tag before repeating it
 │   └── SubmissionRefused         the batch system said no, and why
 ├── StoreError                    the database cannot be used
+│   └── StoreUnavailable *        full disk, lock, lost connection
+├── MessageNotUnderstood          a file between controller and runner has a field that is wrong
+│   └── TornMessage *             it is not whole (yet)
 ├── LeaseHeld                     another controller of the same harvester id is alive
 └── IllegalTransition             a record was asked to go where its life does not lead
 
@@ -142,6 +145,22 @@ class SubmissionRefused(BatchError):
 
 class StoreError(HarvestError):
     """The database cannot be used."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be used just now: full disk, locked, or out of reach."""
+
+    transient = True
+
+
+class MessageNotUnderstood(HarvestError):
+    """A message in an allocation's folder has a field that is missing or of a wrong type."""
+
+
+class TornMessage(MessageNotUnderstood):
+    """A message in an allocation's folder is no whole JSON text yet: read it again later, never delete it."""
+
+    transient = True
 
 
 class LeaseHeld(HarvestError):

@@ -2,8 +2,8 @@
 
 <work_dir>/<harvester_id>/
     lease.json
-    jobs/<PandaID>/in/<lfn>             inputs, whole and checked
-    jobs/<PandaID>/<attempt>/           one attempt's own folder: made and used by the runner
+    jobs/<PandaID>/<lfn>                inputs, whole and checked
+    jobs/<PandaID>.<attempt>/           one attempt's own folder: made and used by the runner
     allocations/<number>/               manifest, journal, heartbeat, kill notes, script, stdout, stderr
 """
 
@@ -40,14 +40,10 @@ class Folders:
         """One allocation's folder."""
         return self.allocations / str(number)
 
-    def job(self, job: JobId) -> Path:
-        """One job's folder."""
-        return self.jobs / str(job)
-
     def inputs(self, job: JobId) -> Path:
         """Where a job's inputs are staged in."""
-        return self.jobs / str(job) / "in"
+        return self.jobs / str(job)
 
     def attempt(self, job: JobId, attempt: Attempt) -> Path:
         """Where one attempt of a job runs."""
-        return self.jobs / str(job) / str(attempt)
+        return self.jobs / f"{job}.{attempt}"

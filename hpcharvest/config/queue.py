@@ -89,7 +89,7 @@ class Queue(Section):
     """Whether jobs are fetched; what was fetched before is finished in any case."""
     prod_source_label: Text = "managed"
     """Which kind of jobs to ask PanDA for."""
-    max_jobs: PositiveCount = 2000
+    max_jobs: PositiveCount = 1000
     """Number of unfinished jobs that we hold at the most."""
     fetch_chunk: PositiveCount = 200
     """Number of jobs that we ask PanDA for at once at the most."""

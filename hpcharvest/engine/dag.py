@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from queue import SimpleQueue
 
 from hpcharvest.apps.bind import Dags, Witness
 from hpcharvest.apps.folders import Folders
 from hpcharvest.apps.ticket import Ran, Storage, Ticket
 from hpcharvest.clock import Clock
-from hpcharvest.engine.effects import Hands
 from hpcharvest.engine.events import DagEnded, Event
 from hpcharvest.engine.mirror import Mirror
+from hpcharvest.engine.sweeper import Sweeper
 from hpcharvest.errors import HarvestError, JobError
 from hpcharvest.model import facts
 from hpcharvest.model.ids import Attempt, JobId
@@ -63,13 +61,13 @@ class DagWindow:
     """Which jobs' DAGs lie in Parsl, at most `size` at once. Used by the loop alone."""
 
     def __init__(
-        self, dags: Dags, *, folders: Folders, storages: dict[str, Storage], size: int, sweepers: Hands
+        self, dags: Dags, *, folders: Folders, storages: dict[str, Storage], size: int, sweeper: Sweeper
     ) -> None:
         self._dags = dags
         self._folders = folders
         self._storages = storages
         self._size = size
-        self._sweepers = sweepers
+        self._sweeper = sweeper
         self._inside: dict[JobId, JobState] = {}
         self._backlog = True
         """Whether the database may have waiting jobs that are not at hand."""
@@ -102,8 +100,10 @@ class DagWindow:
         elif job.state.final:
             self._dags.allocations.abandon(job.id, job.error or job.state)
             if job.state is not JobState.FAILED:  # what failed is kept, for people to look at
-                folder = self._folders.job(job.id)
-                self._sweepers.carry_out(("sweep", job.id), lambda: _sweep(folder))
+                attempts = range(1, job.attempt + 1)
+                self._sweeper.take(
+                    self._folders.inputs(job.id), *(self._folders.attempt(job.id, Attempt(one)) for one in attempts)
+                )
 
     def ended(self, job: JobId) -> None:
         """Note that nothing of a job's DAG is left in Parsl."""
@@ -122,8 +122,3 @@ class DagWindow:
 def _asleep(mirror: Mirror) -> set[JobId]:
     """Jobs at hand that wait for their next try."""
     return {job.id for job in mirror.jobs.values() if job.state is JobState.RECEIVED and job.not_before}
-
-
-def _sweep(folder: Path) -> None:
-    """Remove a job's folder. What cannot be removed is left to the retention."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -74,7 +74,7 @@ def _go(job: Job, state: JobState, at: float, **changes: Any) -> Job:
     """Move `job` to `state`, if its life leads there."""
     if state not in JOB_LIFE[job.state]:
         raise IllegalTransition(f"job {job.id} cannot go from {job.state} to {state}")
-    return replace(job, state=state, since=at, tries=0, not_before=0.0, **changes)
+    return replace(job, **{"state": state, "since": at, "tries": 0, "not_before": 0.0, **changes})
 
 
 def _staged_in(job: Job, fact: facts.StagedIn, _: Patience) -> Job:
@@ -102,8 +102,7 @@ def _payload_ended(job: Job, fact: facts.PayloadEnded, patience: Patience) -> Jo
         return job
     outcome = fact.outcome
     if outcome.result is PayloadResult.NOT_RUN:
-        lost = int(outcome.started_at > 0)  # one that never started lost nothing
-        return _requeued(job, fact.at, lost, outcome.reason, patience)
+        return _requeued(job, fact.at, outcome.reason, patience)
     if outcome.result is PayloadResult.KILLED:
         return _cancelled(replace(job, outcome=outcome), fact.at, job.kill_requested or "the runner")
     error, code = _PAYLOAD_ERRORS[outcome.result]
@@ -122,19 +121,23 @@ _PAYLOAD_ERRORS = {
 def _payload_lost(job: Job, fact: facts.PayloadLost, patience: Patience) -> Job:
     if job.state not in _IN_ALLOCATION or fact.attempt != job.attempt:
         return job
-    lost = int(job.state is JobState.RUNNING)
-    return _requeued(job, fact.at, lost, f"allocation {job.allocation} {fact.outcome}: {fact.reason}", patience)
+    return _requeued(job, fact.at, f"allocation {job.allocation} {fact.outcome}: {fact.reason}", patience)
 
 
-def _requeued(job: Job, at: float, lost: int, reason: str, patience: Patience) -> Job:
-    """Back to the queue under the next attempt: infrastructure never uses up the payload's chances, but has an end."""
+def _requeued(job: Job, at: float, reason: str, patience: Patience) -> Job:
+    """Back to the queue, for the next attempt: at once the first time, then after ever longer pauses.
+
+    Infrastructure never uses up the payload's chances, but has an end of its own: a job that no allocation ever brings
+    to an outcome would else go round for good.
+    """
     if job.kill_requested:
         return _cancelled(job, at, job.kill_requested)
-    losses = job.infrastructure_losses + lost
+    losses = job.infrastructure_losses + 1
     if losses > patience.infrastructure_losses:
         error = f"lost {losses} times, last: {reason}"
         return _go(job, JobState.FAILED, at, error=error, error_code=LOST_CODE, infrastructure_losses=losses)
-    return _go(job, JobState.QUEUED, at, allocation=None, infrastructure_losses=losses, error=reason)
+    wait = at + backoff(patience, losses - 1) if losses > 1 else 0.0
+    return _go(job, JobState.QUEUED, at, allocation=None, infrastructure_losses=losses, error=reason, not_before=wait)
 
 
 def _staged_out(job: Job, fact: facts.StagedOut, _: Patience) -> Job:

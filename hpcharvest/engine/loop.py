@@ -27,6 +27,7 @@ from hpcharvest.engine.intake import Intake
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.reports import Reports
 from hpcharvest.engine.requests import Requests
+from hpcharvest.engine.sweeper import Sweeper
 from hpcharvest.engine.turn import Turn
 from hpcharvest.engine.watchdog import Watchdog
 from hpcharvest.errors import StoreError
@@ -57,7 +58,7 @@ class Loop:
         database: Database,
         mirror: Mirror,
         hands: Hands,
-        sweepers: Hands,
+        sweeper: Sweeper,
         dags: DagWindow,
         intake: Intake,
         allocations: Allocations,
@@ -72,7 +73,7 @@ class Loop:
         self._database = database
         self._mirror = mirror
         self._hands = hands
-        self._sweepers = sweepers
+        self._sweeper = sweeper
         self._dags = dags
         self._intake = intake
         self._allocations = allocations
@@ -93,7 +94,7 @@ class Loop:
             happened.FateKnown: self._reports.fate_known,
             happened.SegmentArrived: self._allocations.read,
             happened.DagEnded: self._dag_ended,
-            happened.EffectEnded: self._effect_ended,
+            happened.EffectEnded: lambda event, _: self._hands.ended(event.key),
             happened.StopAsked: self._stop,
         }
 
@@ -184,6 +185,7 @@ class Loop:
         self._fill_window(turn)
         self._reports.settle(turn)
         self._intake.ask()
+        self._sweeper.sweep()
 
     def _follow(self, job: Job, turn: Turn) -> None:
         """Set in motion what follows from a job's committed state."""
@@ -217,10 +219,6 @@ class Loop:
 
     def _fetched(self, event: happened.Fetched, turn: Turn) -> None:
         self._intake.keep(event, turn)
-
-    def _effect_ended(self, event: happened.EffectEnded, _turn: Turn) -> None:
-        self._hands.ended(event.key)
-        self._sweepers.ended(event.key)
 
     def _dag_ended(self, event: happened.DagEnded, turn: Turn) -> None:
         self._dags.ended(event.job)

@@ -24,6 +24,8 @@ class Mirror:
         """What PanDA is owed."""
         self.sending: set[JobId] = set()
         """Those of them that were given to the network, and whose fate is not known yet."""
+        self._outside: set[JobId] = set()
+        """Jobs that may go back to the database once their report is settled."""
         self.queued: dict[str, dict[JobId, Job]] = {}
         """By queue: jobs that may be given to an allocation."""
 
@@ -43,11 +45,15 @@ class Mirror:
 
     def add(self, job: Job) -> None:
         """Bring a job at hand that the database had."""
+        self._outside.discard(job.id)
         self._take_job(job)
 
     def drop(self, job_id: JobId) -> None:
-        """Let a waiting job go back to where it waits: the database."""
-        self.jobs.pop(job_id, None)
+        """Let a waiting job go back to where it waits, the database, as soon as PanDA knows of it."""
+        if job_id in self.reports:
+            self._outside.add(job_id)
+        else:
+            self.jobs.pop(job_id, None)
 
     def owe(self, report: Report) -> None:
         """Note what PanDA is owed."""
@@ -73,7 +79,8 @@ class Mirror:
             queue.pop(job.id, None)
 
     def _forget(self, job_id: JobId) -> None:
-        """Let go of a job that is over and of which PanDA knows."""
+        """Let go of a job that is over, or waits in the database, and of which PanDA knows."""
         job = self.jobs.get(job_id)
-        if job is not None and job.state.final:
+        if job is not None and (job.state.final or job_id in self._outside):
             del self.jobs[job_id]
+            self._outside.discard(job_id)

@@ -29,6 +29,7 @@ from hpcharvest.engine.loop import Loop
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.reports import Reports
 from hpcharvest.engine.requests import Requests
+from hpcharvest.engine.sweeper import Sweeper
 from hpcharvest.engine.watch import Watch
 from hpcharvest.engine.watchdog import Watchdog
 from hpcharvest.messenger.mailbox import probe
@@ -152,7 +153,7 @@ class Service:
         settings = configuration.controller
         client = client_of(configuration)
         hands = Hands(events, HANDS, "hands")
-        sweepers = Hands(events, 1, "sweep")
+        sweeper = Sweeper(hands, clock)
         systems = {queue.site.name: batch_system(queue.site) for queue in configuration.queues.values()}
         self._watch = Watch(systems=systems, events=events, patience=settings.patience, clock=clock)
         self._allocations = Allocations(
@@ -176,7 +177,7 @@ class Service:
             folders=self._folders,
             storages={name: launch.storage(queue) for name, queue in configuration.queues.items()},
             size=settings.dag_window,
-            sweepers=sweepers,
+            sweeper=sweeper,
         )
         self.loop = Loop(
             settings=settings,
@@ -185,7 +186,7 @@ class Service:
             database=database,
             mirror=self._mirror,
             hands=hands,
-            sweepers=sweepers,
+            sweeper=sweeper,
             dags=self._dags,
             intake=Intake(
                 configuration=configuration, client=client, database=database, hands=hands, events=events, clock=clock
@@ -205,7 +206,7 @@ class Service:
             around_commit=self._around_commit,
         )
         self._stack.callback(self.loop.last_turn)  # the stack is taken down from its end: this comes after the others
-        for close in (self._watch.close, sweepers.close, dags.close, hands.close):
+        for close in (self._watch.close, dags.close, hands.close):
             self._stack.callback(close)
 
     def _recover(self, database: Database) -> None:

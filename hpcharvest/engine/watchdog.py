@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration
 from hpcharvest.engine.effects import Hands
 from hpcharvest.engine.lease import Lease
+from hpcharvest.engine.sweeper import remove
 from hpcharvest.engine.turn import Turn
 from hpcharvest.errors import HarvestError
 from hpcharvest.panda.client import PandaClient
@@ -95,9 +95,7 @@ class Watchdog:
         except HarvestError as error:
             logger.warning("old records could not be purged: %s", error)
             return
-        for parent in (self._folders.jobs, self._folders.allocations):
-            for folder in _older(parent, before):
-                shutil.rmtree(folder, ignore_errors=True)
+        remove([*_older(self._folders.jobs, before), *_older(self._folders.allocations, before)])
         if gone:
             logger.info("purged %d records older than %d days", gone, self._retention_s / DAY_S)
 

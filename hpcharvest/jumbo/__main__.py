@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcharvest.clock import SystemClock
-from hpcharvest.errors import ConfigurationError, StorageUnavailable
+from hpcharvest.errors import ConfigurationError, MessageNotUnderstood, StorageUnavailable
 from hpcharvest.jumbo import kin, surroundings
 from hpcharvest.jumbo.head import Head
 from hpcharvest.jumbo.link import Link
-from hpcharvest.messenger.codec import MessageNotUnderstood
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.messenger.protocol import ExitCode, RunnerStarted
 

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from hpcharvest.errors import StorageUnavailable
-from hpcharvest.messenger.codec import MessageNotUnderstood
+from hpcharvest.errors import MessageNotUnderstood, StorageUnavailable
 from hpcharvest.messenger.journal import Journal
 from hpcharvest.messenger.protocol import Key, PayloadEnded, Record, RunnerStarted, Segment, Writer
 

@@ -16,20 +16,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from hpcharvest.errors import HarvestError
+from hpcharvest.errors import MessageNotUnderstood, TornMessage
 
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
-
-
-class MessageNotUnderstood(HarvestError):
-    """A message in an allocation's folder has a field that is missing or of a wrong type."""
-
-
-class TornMessage(MessageNotUnderstood):
-    """A message in an allocation's folder is no whole JSON text yet: read it again later, never delete it."""
-
-    transient = True
 
 
 class _Mismatch(ValueError):

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from hpcharvest.errors import StorageUnavailable
-from hpcharvest.messenger.codec import TornMessage
+from hpcharvest.errors import StorageUnavailable, TornMessage
 from hpcharvest.messenger.files import storage, sync_folder, write_durably
 from hpcharvest.messenger.protocol import Closed, Record, Segment, Writer, decode_segment, encode_segment, segment_name
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 
+from hpcharvest.errors import MessageNotUnderstood
 from hpcharvest.messenger import codec
-from hpcharvest.messenger.codec import MessageNotUnderstood
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
 from hpcharvest.model.job import PayloadOutcome
 

@@ -88,6 +88,13 @@ class StageFailed(JobFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unfit(JobFact):
+    """It can never run here: too large, too long, or not to be started in any way that we know."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KillAsked(JobFact):
     """PanDA or an operator wants it stopped."""
 

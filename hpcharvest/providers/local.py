@@ -40,8 +40,8 @@ class LocalDialect:
         self._command = tuple(command)
 
     def directives(self, request: BatchRequest) -> Sequence[str]:
-        """Give none: everything is on the command line."""
-        return [f"# {request.tag}"]
+        """Say that all nodes are this very host; the rest is on the command line."""
+        return [f"# {request.tag}", "export HPCHARVEST_VIRTUAL_NODES=1"]
 
     def submit_argv(self, request: BatchRequest) -> Sequence[str]:
         """Give the command that submits `request.script`."""

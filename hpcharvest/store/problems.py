@@ -9,14 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from hpcharvest.errors import StoreError
-
-
-class StoreUnavailable(StoreError):
-    """The database cannot be used just now: full disk, locked, or out of reach."""
-
-    transient = True
-
+from hpcharvest.errors import StoreError, StoreUnavailable
 
 _SQLITE: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_FULL: (StoreUnavailable, "the disk or the quota is full: make room"),

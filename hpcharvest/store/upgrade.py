@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, inspect, select, text
 
 from hpcharvest.errors import StoreError
 from hpcharvest.store.connections import Connections
+from hpcharvest.store.schema import metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -34,7 +35,11 @@ def upgrade(connections: Connections) -> None:
     with connections.writing() as connection:
         if connections.dialect == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        _upgrade(connection, connections.name)
+        version = version_of(connection)
+        if version is None:
+            _make(connection)
+        elif version != HEAD:
+            _upgrade(connection, connections.name, version)
 
 
 def version_of(connection: Connection) -> str | None:
@@ -54,14 +59,21 @@ def configuration() -> Config:
     return config
 
 
-def _upgrade(connection: Connection, name: str) -> None:
+def _make(connection: Connection) -> None:
+    """Make the newest tables at once; a test sees to it that the migrations lead to the very same."""
+    metadata.create_all(connection, checkfirst=False)
+    key = "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)"
+    connection.execute(text(f"CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, {key})"))
+    connection.execute(text("INSERT INTO alembic_version (version_num) VALUES (:head)"), {"head": HEAD})
+
+
+def _upgrade(connection: Connection, name: str, version: str) -> None:
     from alembic import command
     from alembic.script import ScriptDirectory
 
     config = configuration()
-    version = version_of(connection)
     known = {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}
-    if version is not None and version not in known:
+    if version not in known:
         raise StoreError(
             f"database {name}: its version {version} is newer than {HEAD}, the newest that this hpcharvest knows: "
             "install the hpcharvest that made it, or name another database"

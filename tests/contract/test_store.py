@@ -11,10 +11,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 
-from hpcharvest.errors import StoreError
+from hpcharvest.errors import StoreError, StoreUnavailable
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
 from hpcharvest.model.job import InputFile, Job, JobSpec, OutputFile, PayloadOutcome, StoredFile
@@ -32,8 +34,8 @@ from hpcharvest.model.states import (
 )
 from hpcharvest.store.changes import Answer, Changes, Entry
 from hpcharvest.store.database import Database
-from hpcharvest.store.problems import StoreUnavailable
 from hpcharvest.store.schema import metadata
+from hpcharvest.store.upgrade import configuration
 from tests.services import postgresql
 
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))]
@@ -363,7 +365,12 @@ def test_two_processes_may_open_a_fresh_database_at_once(url: str) -> None:
 
 
 def test_the_migrations_make_the_tables_of_the_schema(database: Database) -> None:
-    with database._connections.reading() as connection:
+    with database._connections.writing() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 

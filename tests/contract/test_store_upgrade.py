@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 
 from hpcharvest.errors import StoreError
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
@@ -82,7 +84,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path)
         Database.open(f"sqlite:///{file}")
 
 
-def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_making_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     file = tmp_path / "store.db"
     connection = sqlite3.connect(file)
     connection.execute("CREATE TABLE answers (mine)")  # somebody else's, in the way of the last table of 0001
@@ -92,8 +94,9 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_a_database_at_head_opens_without_alembic(tmp_path: Path) -> None:
-    file = load(HEAD, tmp_path)
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_database_at_head_or_a_fresh_one_opens_without_alembic(fresh: bool, tmp_path: Path) -> None:
+    file = tmp_path / "fresh.db" if fresh else load(HEAD, tmp_path)
     program = (
         "import sys; from hpcharvest.store.database import Database; "
         f"Database.open('sqlite:///{file}').close(); sys.exit('alembic' in sys.modules)"
@@ -107,7 +110,10 @@ def test_the_indexes_are_those_of_the_schema(tmp_path: Path) -> None:
     other = Database.open(f"sqlite:///{tmp_path}/other.db")
     with other._connections.writing() as writer:
         metadata.drop_all(writer)
-        metadata.create_all(writer)
+        writer.execute(text("DROP TABLE alembic_version"))
+        config = configuration()
+        config.attributes["connection"] = writer
+        command.upgrade(config, "head")
     other.close()
     found = []
     for name in ("made", "other"):

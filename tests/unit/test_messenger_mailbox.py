@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.errors import StorageUnavailable
-from hpcharvest.messenger.codec import TornMessage
+from hpcharvest.errors import StorageUnavailable, TornMessage
 from hpcharvest.messenger.journal import Journal
 from hpcharvest.messenger.mailbox import Mailbox, probe
 from hpcharvest.messenger.protocol import Closed, Manifest, RunnerLeft, RunnerStarted, Writer

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from hpcharvest.messenger.codec import MessageNotUnderstood, TornMessage
+from hpcharvest.errors import MessageNotUnderstood, TornMessage
 from hpcharvest.messenger.protocol import (
     Closed,
     Manifest,
