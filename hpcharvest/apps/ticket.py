@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from hpcharvest.apps.folders import Folders
 from hpcharvest.model.ids import Attempt, JobId
 from hpcharvest.model.job import InputFile, JobSpec, OutputFile, PayloadOutcome
+
+PLAIN = "!$&'()*+,;=:@~"
+"""What may stand unquoted in one part of a URL's path, beside letters, digits, dot, dash and underscore (RFC 3986)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +33,9 @@ class Storage:
         return self._url(self.endpoints.get(file.endpoint, self.outputs), file)
 
     def _url(self, folder: str, file: InputFile | OutputFile) -> str:
-        parts = [folder.rstrip("/"), *([file.scope] if self.by_scope and file.scope else []), file.lfn]
-        return "/".join(parts)
+        # Names are the server's: what means something in a URL must be quoted, or %2F would lead out of the folder.
+        names = [*([file.scope] if self.by_scope and file.scope else []), file.lfn]
+        return "/".join([folder.rstrip("/"), *(quote(name, safe=PLAIN) for name in names)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

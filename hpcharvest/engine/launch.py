@@ -85,9 +85,10 @@ def command(spec: JobSpec, queue: Queue, values: Mapping[str, object] | None = N
     if not _PROGRAM.fullmatch(spec.transformation):
         shown = spec.transformation[:100]
         raise JobNotUnderstood(f"job {spec.panda_id}: the transformation {shown!r} is no plain name of a program")
-    if len(spec.job_pars) > LONGEST_COMMAND:
+    length = len(spec.job_pars.encode(errors="surrogatepass"))
+    if length > LONGEST_COMMAND:
         raise JobNotUnderstood(
-            f"job {spec.panda_id}: jobPars has {len(spec.job_pars)} characters, a command line takes {LONGEST_COMMAND}"
+            f"job {spec.panda_id}: jobPars has {length} bytes, a command line takes {LONGEST_COMMAND}"
         )
     try:
         words = shlex.split(spec.job_pars)
