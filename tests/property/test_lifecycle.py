@@ -1,0 +1,249 @@
+"""The laws of the lifecycle, over any facts in any order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcharvest.config.schema import Patience
+from hpcharvest.engine.lifecycle import apply, apply_to_allocation, next_allocation_command, next_command
+from hpcharvest.model import facts
+from hpcharvest.model.allocation import Allocation
+from hpcharvest.model.commands import CancelBatch, CloseJournal, StartDag, StopPayload, Submit
+from hpcharvest.model.ids import AllocationId, Attempt, JobId
+from hpcharvest.model.job import Job, JobSpec, PayloadOutcome, StoredFile
+from hpcharvest.model.shape import Shape
+from hpcharvest.model.states import (
+    ALLOCATION_LIFE,
+    JOB_LIFE,
+    AllocationOutcome,
+    AllocationState,
+    BatchState,
+    JobState,
+    PayloadResult,
+)
+
+JOB, ALLOCATION = JobId(7), AllocationId(3)
+SPEC = JobSpec(panda_id=JOB, attempt_nr=1, transformation="work", job_pars="")
+PATIENCE = Patience(stage_tries=3, infrastructure_losses=2, submit_tries=3)
+
+moments = st.floats(0, 1e9, allow_nan=False)
+attempts = st.integers(0, 4).map(Attempt)
+words = st.sampled_from(["", "somebody", "a reason"])
+outcomes = st.builds(
+    PayloadOutcome, result=st.sampled_from(PayloadResult), reason=words, started_at=st.sampled_from([0.0, 5.0])
+)
+stored = st.just((StoredFile(lfn="out", size=1, adler32="00000001"),))
+of_job = {"job": st.just(JOB), "at": moments}
+job_facts: st.SearchStrategy[facts.JobFact] = st.one_of(
+    st.builds(facts.StagedIn, **of_job),
+    st.builds(facts.PayloadWanted, **of_job),
+    st.builds(facts.Assigned, **of_job, attempt=attempts, allocation=st.just(ALLOCATION)),
+    st.builds(facts.PayloadStarted, **of_job, attempt=attempts, node=words),
+    st.builds(facts.PayloadEnded, **of_job, attempt=attempts, outcome=outcomes),
+    st.builds(facts.PayloadLost, **of_job, attempt=attempts, outcome=st.sampled_from(AllocationOutcome), reason=words),
+    st.builds(facts.StagedOut, **of_job, attempt=attempts, stored=stored),
+    st.builds(facts.StageFailed, **of_job, transient=st.booleans(), reason=words, code=st.just(1099)),
+    st.builds(facts.Unfit, **of_job, reason=words),
+    st.builds(facts.KillAsked, **of_job, by=st.just("PanDA")),
+    st.builds(facts.RetryAsked, **of_job, by=st.just("an operator")),
+)
+any_job = st.builds(
+    Job,
+    spec=st.just(SPEC),
+    queue=st.just("Q"),
+    state=st.sampled_from(JobState),
+    attempt=attempts,
+    allocation=st.sampled_from([None, ALLOCATION]),
+    tries=st.integers(0, 3),
+    infrastructure_losses=st.integers(0, 3),
+    not_before=moments,
+    kill_requested=st.sampled_from(["", "PanDA"]),
+    outcome=st.none() | outcomes,
+)
+of_allocation = {"allocation": st.just(ALLOCATION), "at": moments}
+allocation_facts: st.SearchStrategy[facts.AllocationFact] = st.one_of(
+    st.builds(facts.SubmissionBegun, **of_allocation),
+    st.builds(facts.Submitted, **of_allocation, batch_id=st.sampled_from(["1", "2"])),
+    st.builds(facts.SubmissionFailed, **of_allocation, transient=st.booleans(), reason=words),
+    st.builds(facts.BatchReported, **of_allocation, state=st.sampled_from(BatchState), words=words),
+    st.builds(facts.RunnerStarted, **of_allocation, batch_id=st.sampled_from(["", "1"]), nodes=st.just(("vn001",))),
+    st.builds(facts.SegmentRead, **of_allocation, number=st.integers(0, 3)),
+    st.builds(facts.HeartbeatMoved, **of_allocation),
+    st.builds(facts.JournalClosed, **of_allocation, outcome=st.sampled_from(AllocationOutcome)),
+    st.builds(facts.CancelAsked, **of_allocation, by=st.just("an operator")),
+)
+any_allocation = st.builds(
+    Allocation,
+    id=st.just(ALLOCATION),
+    queue=st.just("Q"),
+    shape=st.just(Shape(nodes=1, walltime_s=60)),
+    tag=st.just("tag"),
+    state=st.sampled_from(AllocationState),
+    not_before=moments,
+    submissions=st.integers(0, 4),
+    batch_id=st.sampled_from(["", "1"]),
+    batch_state=st.sampled_from(BatchState),
+    batch_ended_at=moments,
+    heard_at=moments,
+    next_segment=st.integers(0, 3),
+    cancel_requested=st.sampled_from(["", "an operator"]),
+)
+OCCURRENCES = (facts.StageFailed, facts.SubmissionBegun)
+"""Facts that are counted: each tells of another try, and comes once."""
+
+
+@given(any_job, job_facts)
+def test_a_job_goes_only_where_its_life_leads(job: Job, fact: facts.JobFact) -> None:
+    after = apply(job, fact, PATIENCE)
+    assert after.state is job.state or after.state in JOB_LIFE[job.state]
+    assert after.id == job.id
+    assert job.attempt <= after.attempt <= job.attempt + 1
+    assert after.infrastructure_losses >= job.infrastructure_losses
+
+
+@given(any_job, job_facts)
+def test_what_is_final_stays_the_very_same(job: Job, fact: facts.JobFact) -> None:
+    if job.state.final:
+        assert apply(job, fact, PATIENCE) is job
+        assert next_command(job, 2e9) is None
+
+
+@given(any_job, job_facts)
+def test_a_fact_told_twice_to_a_job_is_told_once(job: Job, fact: facts.JobFact) -> None:
+    once = apply(job, fact, PATIENCE)
+    if not isinstance(fact, OCCURRENCES):
+        assert apply(once, fact, PATIENCE) is once
+
+
+@given(any_job, job_facts)
+def test_facts_of_another_attempt_change_nothing(job: Job, fact: facts.JobFact) -> None:
+    told = getattr(fact, "attempt", job.attempt)
+    if told < job.attempt or (told != job.attempt and not isinstance(fact, facts.Assigned)):
+        assert apply(job, fact, PATIENCE) is job
+
+
+@given(any_job, st.builds(facts.PayloadLost, **of_job, attempt=attempts, outcome=st.sampled_from(AllocationOutcome), reason=words))  # fmt: skip
+def test_a_loss_fails_no_job_before_the_limit_and_is_no_doing_of_the_payload(job: Job, fact: facts.PayloadLost) -> None:
+    after = apply(job, fact, PATIENCE)
+    assert after.attempt == job.attempt
+    assert after.outcome == job.outcome
+    if after.state is JobState.FAILED and after is not job:
+        assert after.infrastructure_losses > PATIENCE.infrastructure_losses
+        assert job.infrastructure_losses >= PATIENCE.infrastructure_losses
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Job]:
+    """Tell a life of a job, as the records that it was; half of the facts are such as lead on."""
+    life = [Job(spec=SPEC, queue="Q")]
+    for leads_on in draw(st.lists(st.booleans(), max_size=40)):
+        fact = draw(_leading_on(life[-1]) if leads_on else job_facts)
+        life.append(apply(life[-1], fact, PATIENCE))
+    return life
+
+
+def _leading_on(job: Job) -> st.SearchStrategy[facts.JobFact]:
+    mine = {**of_job, "attempt": st.just(job.attempt)}
+    ended = st.builds(facts.PayloadEnded, **mine, outcome=outcomes)
+    started = st.builds(facts.PayloadStarted, **mine, node=words)
+    assigned = st.builds(
+        facts.Assigned, **of_job, attempt=st.just(Attempt(job.attempt + 1)), allocation=st.just(ALLOCATION)
+    )
+    following: dict[JobState, st.SearchStrategy[facts.JobFact]] = {
+        JobState.RECEIVED: st.builds(facts.StagedIn, **of_job),
+        JobState.STAGED_IN: st.builds(facts.PayloadWanted, **of_job),
+        JobState.QUEUED: assigned,
+        JobState.ASSIGNED: started | ended,
+        JobState.RUNNING: ended,
+        JobState.RAN: st.builds(facts.StagedOut, **mine, stored=stored),
+    }
+    return following.get(job.state, job_facts)
+
+
+@given(stories())
+def test_any_story_of_a_job_leaves_a_command_that_fits_its_state(story: list[Job]) -> None:
+    for job in story:
+        held = job.state in {JobState.ASSIGNED, JobState.RUNNING}
+        assert not held or job.allocation == ALLOCATION
+        command = next_command(job, 2e9)
+        if job.state.final:
+            assert command is None
+        elif held and job.kill_requested:
+            assert command == StopPayload(job.id, job.attempt, ALLOCATION)
+        else:
+            assert command == StartDag(job.id)
+        assert next_command(job, job.not_before - 1) is None or not job.not_before
+
+
+@given(stories())
+def test_in_any_story_of_a_job_its_record_makes_sense(story: list[Job]) -> None:
+    for job in story:
+        assert job.state is not JobState.FINISHED or job.stored
+        assert job.state is not JobState.RAN or job.outcome is not None
+        assert job.state is not JobState.FAILED or job.error_code
+        assert job.state is not JobState.CANCELLED or job.kill_requested
+        assert job.tries < PATIENCE.stage_tries
+        assert job.infrastructure_losses <= PATIENCE.infrastructure_losses + 1
+        if job.state in {JobState.RECEIVED, JobState.STAGED_IN, JobState.QUEUED}:
+            assert not job.kill_requested
+
+
+@given(stories())
+def test_a_job_that_finished_did_so_by_its_payload_alone(story: list[Job]) -> None:
+    last = story[-1]
+    if last.state is JobState.FINISHED:
+        assert last.outcome is not None
+        assert last.outcome.result is PayloadResult.DONE
+        assert (last.error, last.error_code) == ("", 0)
+
+
+@given(any_allocation, allocation_facts)
+def test_an_allocation_goes_only_where_its_life_leads(allocation: Allocation, fact: facts.AllocationFact) -> None:
+    after = apply_to_allocation(allocation, fact, PATIENCE)
+    assert after.state is allocation.state or after.state in ALLOCATION_LIFE[allocation.state]
+    assert (after.id, after.tag, after.jobs) == (allocation.id, allocation.tag, allocation.jobs)
+    assert after.next_segment >= allocation.next_segment
+    if allocation.state.final:
+        assert after is allocation
+        assert next_allocation_command(allocation, 2e9, PATIENCE) is None
+
+
+@given(any_allocation, allocation_facts)
+def test_a_fact_told_twice_to_an_allocation_is_told_once(allocation: Allocation, fact: facts.AllocationFact) -> None:
+    once = apply_to_allocation(allocation, fact, PATIENCE)
+    if not isinstance(fact, OCCURRENCES):
+        assert apply_to_allocation(once, fact, PATIENCE) == once
+
+
+@given(st.lists(allocation_facts, max_size=40), moments)
+def test_any_story_of_an_allocation_leaves_a_command_that_fits_its_state(
+    story: list[facts.AllocationFact], now: float
+) -> None:
+    allocation = Allocation(id=ALLOCATION, queue="Q", shape=Shape(nodes=1, walltime_s=60), tag="tag")
+    for fact in story:
+        allocation = apply_to_allocation(allocation, fact, PATIENCE)
+        command = next_allocation_command(allocation, now, PATIENCE)
+        if isinstance(command, Submit):
+            assert allocation.state is AllocationState.INTENDED
+        if isinstance(command, CancelBatch):
+            assert allocation.cancel_requested
+            assert not allocation.batch_state.ended
+        if isinstance(command, CloseJournal) and allocation.state is not AllocationState.INTENDED:
+            assert allocation.batch_state.ended or allocation.batch_state is BatchState.ABSENT
+            assert now >= allocation.batch_ended_at + PATIENCE.batch_grace_s
+        assert allocation.outcome is None or allocation.state is AllocationState.ENDED
+
+
+@given(any_allocation, moments)
+def test_a_runner_that_is_heard_of_is_never_closed_on(allocation: Allocation, now: float) -> None:
+    running = replace(allocation, state=AllocationState.RUNNING, heard_at=now)
+    assert not isinstance(next_allocation_command(running, now, PATIENCE), CloseJournal)
+
+
+@given(any_allocation)
+def test_a_batch_system_that_says_nothing_it_knows_ends_nothing(allocation: Allocation) -> None:
+    fact = facts.BatchReported(allocation=ALLOCATION, state=BatchState.UNKNOWN, words="?", at=5.0)
+    assert apply_to_allocation(allocation, fact, PATIENCE) is allocation
