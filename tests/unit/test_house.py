@@ -1,0 +1,347 @@
+"""The rules of the house that no checker knows, tried on the tree; and that each rule sees what breaks it."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ("hpcharvest/*.py",)
+PYTHON = ("hpcharvest/*.py", "tests/*.py", "scripts/*")
+EVERYTHING = ("hpcharvest/*", "tests/*", "scripts/*", "docs/*", "site_configs/*", ".ci/*", "*.md", "*.cfg", "*.toml")
+FILE_LINES = 400
+FUNCTION_LINES = 40
+LOGGING: Final = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+
+EXEMPTION = re.compile(r"(?:noqa|type:\s*ignore)(?::\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*|\[[\w, -]*\])?")
+MACHINE_PATH = re.compile(r"(?<![\w.$}])/(?:work/(?:main|shared)|root|tmp/brief)\b")
+FILE_OF_OURS = re.compile(r"(?<![\w/.~-])((?:scripts|\.ci|docs|tests|site_configs|hpcharvest)/[\w./-]*\w)")
+LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text file of the tree: its path from the root, and what is in it; no nodes and comments if it is no Python."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        return tuple(ast.walk(ast.parse(self.text))) if self.is_python else ()
+
+    @cached_property
+    def comments(self) -> tuple[tokenize.TokenInfo, ...]:
+        tokens = tokenize.generate_tokens(io.StringIO(self.text if self.is_python else "").readline)
+        return tuple(token for token in tokens if token.type == tokenize.COMMENT)
+
+    @property
+    def is_python(self) -> bool:
+        return self.path.endswith(".py") or self.text.startswith("#!/usr/bin/env python")
+
+    def matches(self, patterns: tuple[str, ...]) -> bool:
+        return any(fnmatchcase(self.path, pattern) for pattern in patterns)
+
+
+Finder: TypeAlias = Callable[[Source], Iterator[int]]
+"""Gives the numbers of the lines that break a rule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What must not be, in which files; in those of `but` it may, for the reason that stands there."""
+
+    found: Finder
+    files: tuple[str, ...]
+    but: Mapping[str, str] = field(default_factory=dict)
+
+
+def imports(*modules: str) -> Finder:
+    """Find imports of these modules, or of what is in them."""
+
+    def found(source: Source) -> Iterator[int]:
+        for node in source.nodes:
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            if any(f"{name}.".startswith(f"{module}.") for name in names for module in modules):
+                yield _line(node)
+
+    return found
+
+
+def uses(*names: str) -> Finder:
+    """Find uses of these dotted names, and imports of them."""
+    imported = imports(*names)
+
+    def found(source: Source) -> Iterator[int]:
+        yield from imported(source)
+        for node in source.nodes:
+            if isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in names:
+                yield _line(node)
+
+    return found
+
+
+def either(*finders: Finder) -> Finder:
+    """Find what any of them finds."""
+
+    def found(source: Source) -> Iterator[int]:
+        for finder in finders:
+            yield from finder(source)
+
+    return found
+
+
+def shell_arguments(source: Source) -> Iterator[int]:
+    for node in source.nodes:
+        if isinstance(node, ast.keyword) and node.arg == "shell" and ast.unparse(node.value) != "False":
+            yield node.value.lineno
+
+
+def long_files(source: Source) -> Iterator[int]:
+    if source.text.count("\n") > FILE_LINES:
+        yield FILE_LINES + 1
+
+
+def long_functions(source: Source) -> Iterator[int]:
+    for node in source.nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            told = (first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(node) is not None else 0
+            if (node.end_lineno or 0) - node.lineno + 1 - told > FUNCTION_LINES:
+                yield node.lineno
+
+
+def broad_excepts(source: Source) -> Iterator[int]:
+    """Find handlers of everything, but for those that raise it again."""
+    for handler in _broad(source):
+        if not any(isinstance(node, ast.Raise) for node in ast.walk(handler)):
+            yield handler.lineno
+    for node in source.nodes:
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress") and _is_broad(*node.args):
+            yield node.lineno
+
+
+def silent_excepts(source: Source) -> Iterator[int]:
+    for handler in _broad(source):
+        calls = [node.func for node in ast.walk(handler) if isinstance(node, ast.Call)]
+        logged = any(isinstance(call, ast.Attribute) and call.attr in LOGGING for call in calls)
+        if not logged and not any(isinstance(node, ast.Raise) for node in ast.walk(handler)):
+            yield handler.lineno
+
+
+def bare_exemptions(source: Source) -> Iterator[int]:
+    for comment in source.comments:
+        rest, exemptions = EXEMPTION.subn("", comment.string)
+        if exemptions and not re.search(r"\w\w", rest):
+            yield comment.start[0]
+
+
+def machine_paths(source: Source) -> Iterator[int]:
+    return _lines_with(MACHINE_PATH, source)
+
+
+def dead_references(source: Source) -> Iterator[int]:
+    """Find mentions of files of ours, and links, that lead nowhere."""
+    for number, line in enumerate(source.text.splitlines(), start=1):
+        mentioned = [ROOT / name for name in FILE_OF_OURS.findall(line)]
+        linked = [ROOT / Path(source.path).parent / name for name in LINK.findall(line)]
+        if not all(path.exists() for path in mentioned + linked):
+            yield number
+
+
+def _broad(source: Source) -> Iterator[ast.ExceptHandler]:
+    for node in source.nodes:
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or _is_broad(node.type)):
+            yield node
+
+
+def _is_broad(*types: ast.expr) -> bool:
+    names = {ast.unparse(node) for one in types for node in ast.walk(one) if isinstance(node, ast.Name)}
+    return bool(names & {"Exception", "BaseException"})
+
+
+def _line(node: ast.AST) -> int:
+    return int(getattr(node, "lineno", 0))
+
+
+def _lines_with(pattern: re.Pattern[str], source: Source) -> Iterator[int]:
+    return (number for number, line in enumerate(source.text.splitlines(), start=1) if pattern.search(line))
+
+
+RULES: Final[Mapping[str, Rule]] = {
+    "no mocks": Rule(
+        found=imports("unittest", "mock", "pytest_mock"),
+        files=("tests/*.py",),
+    ),
+    "what is printed comes from cli/output.py": Rule(
+        found=uses("print", "sys.stdout", "sys.stderr"),
+        files=PACKAGE,
+        but={
+            "hpcharvest/cli/output.py": "the place for it",
+            "hpcharvest/*/__main__.py": "programs of their own",
+            "hpcharvest/cli/demo_data/*.py": "payloads: programs of their own",
+        },
+    ),
+    "processes are started in few places": Rule(
+        found=either(imports("subprocess", "multiprocessing", "pty"), uses("os.fork", "os.posix_spawn", "os.execv")),
+        files=PACKAGE,
+        but={
+            "hpcharvest/cli/bench/crash.py": "a controller, to be killed",
+            "hpcharvest/cli/checks/partners.py": "the runner's Python, asked whether it would do",
+            "hpcharvest/cli/demo/campaign.py": "a controller, kept running or killed",
+            "hpcharvest/engine/sweeper.py": "rm, which removes trees out of our threads' way",
+            "hpcharvest/jumbo/slot.py": "payloads, inside an allocation",
+            "hpcharvest/jumbo/tarball.py": "a child of the runner packs what is large",
+            "hpcharvest/providers/batch.py": "the batch system's commands",
+            "hpcharvest/sandbox/batch/cluster.py": "the embedded batch system's daemon",
+            "hpcharvest/sandbox/batch/launch.py": "the embedded batch system's jobs",
+            "hpcharvest/sandbox/world.py": "the programs of a small world",
+        },
+    ),
+    "nothing goes through a shell": Rule(
+        found=either(
+            shell_arguments,
+            uses("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
+            uses("asyncio.create_subprocess_shell"),
+        ),
+        files=PYTHON,
+    ),
+    "the environment is read in few places": Rule(
+        found=uses("os.environ", "os.environb", "os.getenv", "os.putenv"),
+        files=PACKAGE,
+        but={
+            "hpcharvest/cli/demo_data/generate_collisions.py": "a payload: the name of its node",
+            "hpcharvest/config/loader.py": "what a configuration refers to",
+            "hpcharvest/jumbo/__main__.py": "what the batch system tells the runner",
+            "hpcharvest/jumbo/head.py": "handed on to payloads",
+            "hpcharvest/sandbox/batch/client.py": "handed on to batch jobs, as batch systems do",
+        },
+    ),
+    "SQL is known to the store only": Rule(
+        found=imports("sqlalchemy", "alembic", "sqlite3", "psycopg"),
+        files=PACKAGE,
+        but={"hpcharvest/store/*": "the place for it"},
+    ),
+    "a file has at most 400 lines": Rule(found=long_files, files=PYTHON),
+    "a function has at most 40 lines without its docstring": Rule(found=long_functions, files=PYTHON),
+    "everything is caught at borders only": Rule(
+        found=broad_excepts,
+        files=PACKAGE,
+        but={
+            "hpcharvest/cli/demo_data/generate_collisions.py": "a payload: the other ranks would wait for ever",
+            "hpcharvest/engine/effects.py": "the border of a worker thread",
+            "hpcharvest/engine/watch.py": "the border of a watching thread",
+            "hpcharvest/jumbo/tarball.py": "the border of a thread",
+            "hpcharvest/sandbox/api.py": "the border of a server: it says what broke and goes on",
+        },
+    ),
+    "nothing is caught in silence": Rule(
+        found=silent_excepts,
+        files=PACKAGE,
+        but={"hpcharvest/cli/demo_data/generate_collisions.py": "it has no log: it tells stderr, and aborts"},
+    ),
+    "an exemption from a check has its reason on its line": Rule(found=bare_exemptions, files=PYTHON),
+    "no path of one machine": Rule(found=machine_paths, files=EVERYTHING),
+    "what is referred to is there": Rule(found=dead_references, files=("*.md",)),
+}
+
+BROKEN: Final = [
+    ("no mocks", "tests/a.py", "from unittest import mock"),
+    ("no mocks", "tests/a.py", "from unittest.mock import MagicMock"),
+    ("what is printed comes from cli/output.py", "hpcharvest/a.py", "print(1)"),
+    ("what is printed comes from cli/output.py", "hpcharvest/a.py", "import sys\nsys.stderr.write('')"),
+    ("processes are started in few places", "hpcharvest/a.py", "import subprocess"),
+    ("processes are started in few places", "hpcharvest/a.py", "def f():\n    from subprocess import run"),
+    ("nothing goes through a shell", "tests/a.py", "run('ls', shell=True)"),
+    ("nothing goes through a shell", "hpcharvest/a.py", "import os\nos.system('ls')"),
+    ("the environment is read in few places", "hpcharvest/a/b.py", "import os\nos.environ['A']"),
+    ("the environment is read in few places", "hpcharvest/a.py", "from os import getenv"),
+    ("SQL is known to the store only", "hpcharvest/a.py", "import sqlalchemy.orm"),
+    ("a file has at most 400 lines", "hpcharvest/a.py", "\n" * 401),
+    ("a function has at most 40 lines without its docstring", "tests/a.py", "def f():" + "\n    pass" * 40),
+    ("everything is caught at borders only", "hpcharvest/a.py", "try: f()\nexcept Exception: log.error('')"),
+    ("everything is caught at borders only", "hpcharvest/a.py", "with suppress(ValueError, Exception): f()"),
+    ("nothing is caught in silence", "hpcharvest/a.py", "try: f()\nexcept (OSError, BaseException): g()"),
+    ("nothing is caught in silence", "hpcharvest/a.py", "try: f()\nexcept: pass"),
+    ("an exemption from a check has its reason on its line", "tests/a.py", "x = 1  # " + "noqa: S105, E501"),
+    ("an exemption from a check has its reason on its line", "tests/a.py", "x = 1  # " + "type: ignore[misc]"),
+    ("no path of one machine", "docs/a.md", "see /" + "work/main/README.md"),
+    ("no path of one machine", ".ci/run", "cd /" + "root"),
+    ("what is referred to is there", "README.md", "run `scripts/nothing`"),
+    ("what is referred to is there", "docs/a.md", "[here](nowhere.md#top)"),
+]
+KEPT: Final = [
+    ("no mocks", "tests/a.py", "import unit"),
+    ("what is printed comes from cli/output.py", "hpcharvest/a.py", "table.print(); pprint(1)"),
+    ("nothing goes through a shell", "tests/a.py", "run(['ls'], shell=False)"),
+    ("a file has at most 400 lines", "hpcharvest/a.py", "\n" * 400),
+    ("a function has at most 40 lines without its docstring", "tests/a.py", 'def f():\n    """' + "\n" * 40 + '"""'),
+    ("everything is caught at borders only", "hpcharvest/a.py", "try: f()\nexcept Exception as e: raise E from e"),
+    ("nothing is caught in silence", "hpcharvest/a.py", "try: f()\nexcept Exception: log.exception('')"),
+    ("an exemption from a check has its reason on its line", "tests/a.py", "x = 1  # " + "noqa: S105 - a test's"),
+    ("no path of one machine", "docs/a.md", "/work/z19/me, $HOME/root and https://example.org/root"),
+    ("what is referred to is there", "README.md", "`scripts/test`, [us](CONTRIBUTING.md), [there](https://x.org)"),
+]
+
+
+@cache
+def tree() -> tuple[Source, ...]:
+    """Read the text files of the tree; what is only built or written by tools is none of it."""
+    paths = [path for path in ROOT.iterdir() if path.is_file()]
+    for top in ("hpcharvest", "tests", "scripts", "docs", "site_configs", ".ci"):
+        paths += (path for path in (ROOT / top).rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return tuple(source for path in sorted(paths) if (source := _read(path)) is not None)
+
+
+def _read(path: Path) -> Source | None:
+    """Read a file; None: it is no text."""
+    try:
+        return Source(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        return None
+
+
+def broken(rule: Rule, source: Source) -> list[str]:
+    """Give the places in a file that break a rule, if the rule looks at such files."""
+    return [f"{source.path}:{line}" for line in rule.found(source)] if source.matches(rule.files) else []
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_tree_keeps_the_rule(name: str) -> None:
+    rule = RULES[name]
+    looked_at = [source for source in tree() if not source.matches(tuple(rule.but))]
+    places = [place for source in looked_at for place in broken(rule, source)]
+    assert not places, "\n".join(places)
+
+
+@pytest.mark.parametrize(("name", "exempt"), [(name, exempt) for name, rule in RULES.items() for exempt in rule.but])
+def test_no_exemption_is_idle(name: str, exempt: str) -> None:
+    assert any(broken(RULES[name], source) for source in tree() if source.matches((exempt,)))
+
+
+@pytest.mark.parametrize(("name", "path", "text"), BROKEN)
+def test_a_rule_sees_what_breaks_it(name: str, path: str, text: str) -> None:
+    assert broken(RULES[name], Source(path, text))
+
+
+@pytest.mark.parametrize(("name", "path", "text"), KEPT)
+def test_a_rule_leaves_alone_what_keeps_it(name: str, path: str, text: str) -> None:
+    assert broken(RULES[name], Source(path, text)) == []
+
+
+def test_every_rule_is_seen_to_break() -> None:
+    assert {name for name, _, _ in BROKEN} == RULES.keys()
