@@ -1,0 +1,1 @@
+"""What `hpcharvest doctor` looks at: small functions, each of which takes the configuration and tells what it finds."""

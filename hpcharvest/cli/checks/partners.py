@@ -1,0 +1,74 @@
+"""Checks of those we talk to: the PanDA server, the batch systems, the runner's Python."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+from hpcharvest.cli.checks.finding import Finding, failure, ok
+from hpcharvest.config.schema import Configuration, Site
+from hpcharvest.errors import HarvestError
+from hpcharvest.messenger.protocol import ExitCode
+from hpcharvest.providers.registry import batch_system
+
+RUNNER_S = 60.0
+"""Seconds that a Python gets to start: on a parallel file system imports take long."""
+
+
+def credentials(configuration: Configuration) -> Iterator[Finding]:
+    """Read what we show to PanDA."""
+    from hpcharvest.engine.service import credentials as credentials_of
+
+    panda = configuration.panda
+    credentials_of(panda).check()
+    file = panda.token_file or panda.client_certificate
+    yield ok(f"the credentials in {file} can be read" if file else "no credentials are configured, and none are shown")
+
+
+def panda(configuration: Configuration) -> Iterator[Finding]:
+    """Ask the PanDA server whether it is alive."""
+    from hpcharvest.engine.service import client_of
+
+    try:
+        client_of(configuration).is_alive()
+    except HarvestError as error:
+        advice = "look at panda.url, at the network and its proxies, and whether the server is up"
+        yield failure(f"{configuration.panda.url}: {error}", advice)
+    else:
+        yield ok(f"{configuration.panda.url} is alive")
+
+
+def batch(configuration: Configuration) -> Iterator[Finding]:
+    """Ask each site's batch system about our batch jobs."""
+    for here in _sites(configuration):
+        try:
+            said = batch_system(here).status()
+        except HarvestError as error:
+            advice = f"try its command ({' '.join(here.batch.command) or here.batch.dialect}) by hand on this machine"
+            yield failure(f"site {here.name}: {error}", advice)
+        else:
+            yield ok(f"site {here.name}: the batch system answers, and lists {len(said)} batch jobs")
+
+
+def runner(configuration: Configuration) -> Iterator[Finding]:
+    """Start each site's Python with the runner, which is to complain that it got no folder."""
+    for here in _sites(configuration):
+        argv = (str(here.software.python), "-m", "hpcharvest.jumbo")
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, timeout=RUNNER_S, check=False, stdin=subprocess.DEVNULL, cwd="/"
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            yield failure(f"site {here.name}: {argv[0]} cannot be run: {error}", "name another in [software] python")
+            continue
+        if done.returncode == ExitCode.USAGE:
+            yield ok(f"site {here.name}: {argv[0]} can run the runner")
+        else:
+            last = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            advice = "name in [software] a Python, 3.11 or later, in which this hpcharvest is installed"
+            yield failure(f"site {here.name}: {argv[0]} cannot run the runner: {last}", advice)
+
+
+def _sites(configuration: Configuration) -> list[Site]:
+    """Give each site once."""
+    return list({queue.site.name: queue.site for queue in configuration.queues.values()}.values())

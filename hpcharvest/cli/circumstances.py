@@ -1,0 +1,56 @@
+"""What `engine.why` must know about a job, read from the database and the configuration."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from hpcharvest.cli.harvest import Harvest
+from hpcharvest.engine.why import Circumstances
+from hpcharvest.model.job import Job
+from hpcharvest.model.states import JobState
+
+
+def gather(job: Job, harvest: Harvest) -> Circumstances:
+    """Read what is so just now."""
+    database, settings, now = harvest.database, harvest.configuration.controller, harvest.clock.wall()
+    queue = harvest.configuration.queues.get(job.queue)
+    return Circumstances(
+        now=now,
+        controller=harvest.controller().runs,
+        allocation=database.allocations.get(job.allocation) if job.allocation is not None else None,
+        report=database.outbox.get(job.id),
+        configured=queue is not None,
+        in_hand=job.state is not JobState.RECEIVED or _in_hand(job, harvest),
+        dag_window=settings.dag_window,
+        stage_threads=settings.stage_threads,
+        site=queue.site.name if queue else "",
+        alive=_alive(queue.site.name, harvest) if queue else 0,
+        max_allocations=queue.site.allocation.max_allocations if queue else 0,
+        show=lambda seconds: _clock_face(seconds, now),
+    )
+
+
+def _in_hand(job: Job, harvest: Harvest) -> bool:
+    """Whether a job that waits is urgent enough to be among the DAGs in hand, beside those that have begun."""
+    counts = harvest.database.jobs.counts().values()
+    begun = sum(
+        number
+        for states in counts
+        for state, number in states.items()
+        if not state.final and state is not JobState.RECEIVED
+    )
+    room = harvest.configuration.controller.dag_window - begun
+    return room > 0 and any(one.id == job.id for one in harvest.database.jobs.waiting(room, ()))
+
+
+def _alive(site: str, harvest: Harvest) -> int:
+    queues = harvest.configuration.queues
+    return sum(
+        1 for one in harvest.database.allocations.live() if one.queue in queues and queues[one.queue].site.name == site
+    )
+
+
+def _clock_face(seconds: float, now: float) -> str:
+    """Write a moment in local time: the time of day, and the date where it is another than today's."""
+    moment, today = datetime.fromtimestamp(seconds).astimezone(), datetime.fromtimestamp(now).astimezone()
+    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,51 @@
+"""The log of a running controller: one line each, UTC, readable by its owner alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from io import TextIOWrapper
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+
+from hpcharvest.cli.plain import plain
+from hpcharvest.errors import ConfigurationError
+
+FORMAT = "%(asctime)s %(levelname)-5s %(message)s"
+DATE = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class LineFormatter(logging.Formatter):
+    """Writes `2026-11-21T02:03:04Z INFO  message`; what was said elsewhere cannot begin a line of its own."""
+
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self) -> None:
+        super().__init__(FORMAT, DATE)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Write the line; a traceback, which follows it, stays as it is."""
+        return plain(super().formatMessage(record))
+
+
+class PrivateFile(WatchedFileHandler):
+    """Appends to a file of mode 0600, made anew when somebody has moved it away."""
+
+    def _open(self) -> TextIOWrapper:
+        file = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.fdopen(file, "a", encoding="utf-8", errors="backslashreplace")
+
+
+def set_up(file: Path | None, level: str) -> None:
+    """Send our log lines from `level` on, and the warnings of everybody else, to `file` or to stderr.
+
+    Raises ConfigurationError if the file cannot be opened.
+    """
+    try:
+        handler: logging.Handler = PrivateFile(file) if file else logging.StreamHandler()
+    except OSError as error:
+        raise ConfigurationError(f"the log file {file} cannot be opened: {error.strerror}") from error
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("hpcharvest").setLevel(level)

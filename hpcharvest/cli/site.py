@@ -1,0 +1,126 @@
+"""`hpcharvest site`: check site files, and see what follows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpcharvest.cli import options
+from hpcharvest.cli.harvest import folders_of
+from hpcharvest.cli.output import Output
+from hpcharvest.cli.page import Card, Page, Words
+from hpcharvest.config.loader import load, load_site, shipped_sites
+from hpcharvest.config.schema import Queue, Site
+from hpcharvest.engine import launch
+from hpcharvest.errors import ConfigurationError
+from hpcharvest.model.ids import JobId
+from hpcharvest.model.job import JobSpec
+from hpcharvest.model.shape import Shape
+from hpcharvest.providers.dialect import BatchRequest
+from hpcharvest.providers.registry import dialect
+from hpcharvest.providers.script import render
+
+file_argument = click.argument("file", type=options.FILE)
+_PLACE = Path("/path/to/work_dir")
+"""Stands for the work folder, of which a site file alone says nothing."""
+
+
+@click.group()
+def site() -> None:
+    """Check and show site files. FILE is a path, or the name of one that comes with hpcharvest."""
+
+
+@site.command()
+@options.output
+@file_argument
+def validate(output: Output, file: Path) -> None:
+    """Check a site file: its keys, its values, and that its batch system's dialect is known."""
+    place = _found(file)
+    checked = load_site(place)
+    dialect(checked)
+    fields = {"file": place, "name": checked.name, "valid": True, "assumed": checked.site.assumed}
+    note = f"{place} is a valid site file"
+    output.show(Page(parts=(Card(name="site", fields=fields),), ids=(checked.name,), note=note))
+
+
+@site.command()
+@options.output
+@file_argument
+def show(output: Output, file: Path) -> None:
+    """Show a site file with its defaults, as it is understood."""
+    checked = load_site(_found(file))
+    whole = checked.model_dump(mode="json")
+    parts = [Card(name=name, fields=fields) for name, fields in whole.items()]
+    output.show(Page(parts=parts, ids=(checked.name,)))
+
+
+@site.command()
+@click.option("--config", envvar="HPCHARVEST_CONFIG", show_envvar=True, type=options.FILE, help="The controller file.")
+@click.option("--queue", metavar="NAME", help="The queue of the controller file whose site it is.")
+@options.output
+@click.argument("file", type=options.FILE, required=False)
+def preview(config: Path | None, queue: str | None, output: Output, file: Path | None) -> None:
+    """Show the batch script that would be submitted, of a site FILE or for a queue of the controller file.
+
+    With a queue it asks for what one job takes of which PanDA said nothing; else for the least number of nodes and the
+    longest walltime. Nothing is submitted.
+    """
+    if (file is None) == (queue is None):
+        raise click.UsageError("name either a site FILE or a --queue of the controller file")
+    if file is not None:
+        script = _script(load_site(_found(file)), None, _PLACE)
+    elif config is None:
+        raise click.UsageError("--queue needs the controller file: --config FILE")
+    else:
+        script = _of_queue(config, str(queue))
+    output.show(Page(parts=(Words(name="script", text=script),), ids=(script.rstrip("\n"),)))
+
+
+def _found(file: Path) -> Path:
+    """Find a site file by its path, else among those that are shipped."""
+    shipped = shipped_sites() / file
+    return shipped if shipped.is_file() and not file.exists() else file
+
+
+def _of_queue(config: Path, name: str) -> str:
+    configuration = load(config)
+    if name not in configuration.queues:
+        raise ConfigurationError(f"{config}: there is no queue {name}; there are {', '.join(configuration.queues)}")
+    queue = configuration.queues[name]
+    return _script(queue.site, queue, folders_of(configuration).root)
+
+
+def _script(here: Site, queue: Queue | None, root: Path) -> str:
+    """Render the script of an allocation, numbered 1, as `engine.allocations` does."""
+    folder = root / "allocations" / "1"
+    request = BatchRequest(
+        tag=f"{root.name}-1-0a1b2c",
+        shape=_shape(here, queue),
+        folder=folder,
+        account=here.batch.account,
+        qos=here.batch.qos,
+        options=here.batch.options,
+        signal_before_end_s=int(min(here.batch.signal_before_end_s, here.allocation.margin_s)),
+    )
+    runner = (str(here.software.python), "-m", "hpcharvest.jumbo", str(folder))
+    return render(dialect(here), request, runner, launch.prologue(here, _prologue(here)))
+
+
+def _shape(here: Site, queue: Queue | None) -> Shape:
+    limits = here.allocation
+    if queue is None:
+        nodes, seconds = limits.min_nodes, limits.max_walltime_s
+    else:
+        room = launch.size(JobSpec(panda_id=JobId(1), attempt_nr=0, transformation="", job_pars=""), queue)
+        nodes, seconds = max(limits.min_nodes, room.nodes), room.walltime_s + int(limits.margin_s)
+    return Shape(nodes=nodes, walltime_s=seconds, partition=here.batch.partition)
+
+
+def _prologue(here: Site) -> str:
+    if here.software.prologue is None:
+        return ""
+    try:
+        return here.software.prologue.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the prologue {here.software.prologue} cannot be read: {error}") from error

@@ -1,0 +1,206 @@
+"""What a job waits for, and since when, in one sentence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from hpcharvest.model.allocation import Allocation
+from hpcharvest.model.job import Job
+from hpcharvest.model.report import Report
+from hpcharvest.model.states import AllocationState, JobState, ReportState
+
+
+def duration(seconds: float) -> str:
+    """Write a length of time with two digits or three: `12 s`, `34 min`, `5.2 h`, `3.1 d`."""
+    if seconds < 120:
+        return f"{max(0.0, seconds):.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 172_800:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} d"
+
+
+def utc(seconds: float) -> str:
+    """Write a moment (wall seconds) as ISO UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What must be known beside the job itself."""
+
+    now: float
+    """Wall seconds."""
+    controller: bool
+    """Whether a controller runs."""
+    allocation: Allocation | None = None
+    """The one that the job belongs to, if it does and there is a record of it."""
+    report: Report | None = None
+    """What is owed to PanDA about it."""
+    configured: bool = True
+    """Whether the job's queue is configured."""
+    in_hand: bool = True
+    """Whether its DAG is among those that Parsl has in hand."""
+    dag_window: int = 0
+    stage_threads: int = 0
+    site: str = ""
+    alive: int = 0
+    """How many allocations of the site are not over."""
+    max_allocations: int = 0
+    show: Callable[[float], str] = utc
+    """How a moment is written."""
+
+    def since(self, moment: float) -> str:
+        """Write since when something is so, and for how long."""
+        return f"since {self.show(moment)} ({duration(self.now - moment)})"
+
+
+def why(job: Job, known: Circumstances) -> str:
+    """Say what the job waits for, since when, and who has to do something, in one sentence without a full stop."""
+    sentence = " ".join(f"job {job.id} {_PHRASES[job.state](job, known)}".split())  # foreign words may have lines
+    waits = not job.state.final or known.report is not None
+    if waits and not known.controller:
+        return f"{sentence}; but no controller runs, so nobody sees to it until `hpcharvest run` is started"
+    return sentence
+
+
+def _received(job: Job, known: Circumstances) -> str:
+    if held := _held_up(job, known, "stage-in"):
+        return held
+    if not known.in_hand:
+        return f"waits {known.since(job.since)} in the database for a place among the {known.dag_window} DAGs in hand"
+    return f"waits {known.since(job.since)} for its inputs, which {known.stage_threads} threads stage in"
+
+
+def _staged_in(job: Job, known: Circumstances) -> str:
+    return _held_up(job, known, "") or f"waits {known.since(job.since)} for its DAG to come to the payload"
+
+
+def _queued(job: Job, known: Circumstances) -> str:
+    if held := _held_up(job, known, ""):
+        return held
+    back = f"; it is back in the queue because of {job.error}" if job.error else ""
+    if known.alive >= known.max_allocations:
+        whole = f"one of the {known.alive} allocations at {known.site} to end, which are as many as are allowed"
+    else:
+        whole = f"an allocation at {known.site}, where {known.alive} of {known.max_allocations} are alive"
+    return f"waits {known.since(job.since)} for {whole}{back}"
+
+
+def _assigned(job: Job, known: Circumstances) -> str:
+    return f"waits {known.since(job.since)} for {_allocation(job, known)}{_killed(job)}"
+
+
+def _running(job: Job, known: Circumstances) -> str:
+    place = f"runs {known.since(job.since)} in allocation {job.allocation}"
+    one = known.allocation
+    if one is None:
+        return f"{place}, of which there is no record{_killed(job)}"
+    nodes = f" on {','.join(one.nodes)}" if one.nodes else ""
+    heard = f", last heard of {duration(known.now - one.heard_at)} ago" if one.heard_at else ""
+    return f"{place}{nodes}{heard}{_killed(job)}"
+
+
+def _ran(job: Job, known: Circumstances) -> str:
+    if held := _held_up(job, known, "stage-out"):
+        return held
+    return f"waits {known.since(job.since)} for its outputs, which {known.stage_threads} threads stage out"
+
+
+def _over(job: Job, known: Circumstances) -> str:
+    reason = f" ({job.error})" if job.error else ""
+    return f"{_ENDS[job.state]} at {known.show(job.since)}{reason}; {_told(known)}"
+
+
+def _told(known: Circumstances) -> str:
+    report = known.report
+    if report is None:
+        return "PanDA was told, and nothing is owed"
+    if report.problem:
+        again = f", which is tried again in {duration(report.not_before - known.now)}" * (report.not_before > known.now)
+        return f"it waits for PanDA to take the final report{again}: {report.problem}"
+    if report.state is ReportState.SENDING:
+        return f"it waits {known.since(report.since)} for PanDA's answer to the final report"
+    return f"it waits {known.since(report.since)} for the final report to be sent to PanDA"
+
+
+def _held_up(job: Job, known: Circumstances, stage: str) -> str:
+    """Say what keeps any job that is in no allocation; empty if nothing does."""
+    if not known.configured:
+        return (
+            f"waits {known.since(job.since)} for its queue {job.queue}, which is configured no more: "
+            "configure it again, or kill the job"
+        )
+    if job.not_before <= known.now:
+        return ""
+    what = f"retries {stage}" if stage else "is tried again"
+    return f"{what} in {duration(job.not_before - known.now)} ({_tries(job.tries)} so far): {job.error}"
+
+
+def _allocation(job: Job, known: Circumstances) -> str:
+    one = known.allocation
+    if one is None:
+        return f"allocation {job.allocation}, of which there is no record"
+    words = f"allocation {one.id}, {_ALLOCATION_PHRASES[one.state](one, known)}"
+    wanted = one.cancel_requested and not one.state.final
+    return f"{words}; the allocation is to be withdrawn on request of {one.cancel_requested}" if wanted else words
+
+
+def _intended(one: Allocation, known: Circumstances) -> str:
+    if one.batch_state.ended:
+        return f"which the batch system did not take and which is being given up: {one.batch_words}"
+    if one.not_before > known.now:
+        again = duration(one.not_before - known.now)
+        return f"whose submission is tried again in {again} ({_tries(one.submissions)} so far): {one.batch_words}"
+    return "which is being submitted" if one.submissions else "which is about to be submitted"
+
+
+def _submitted(one: Allocation, known: Circumstances) -> str:
+    if one.batch_ended_at:
+        return (
+            f"which the batch system has as {one.batch_words or one.batch_state} {known.since(one.batch_ended_at)} "
+            "and which is given up if it stays so"
+        )
+    if one.batch_words:
+        return f"which the batch system has as {one.batch_words}"
+    return f"which is batch job {one.batch_id} and of which the batch system has said nothing yet"
+
+
+def _started(one: Allocation, known: Circumstances) -> str:
+    nodes = f" on {','.join(one.nodes)}" if one.nodes else ""
+    return f"which runs{nodes} {known.since(one.since)} and has not come to it yet"
+
+
+def _ended(one: Allocation, _known: Circumstances) -> str:
+    return f"which is over ({one.outcome or 'nobody knows how'}) and gives it back to the queue"
+
+
+def _killed(job: Job) -> str:
+    return f"; it is to be stopped on request of {job.kill_requested}" if job.kill_requested else ""
+
+
+def _tries(number: int) -> str:
+    return "1 try" if number == 1 else f"{number} tries"
+
+
+_PHRASES: dict[JobState, Callable[[Job, Circumstances], str]] = {
+    JobState.RECEIVED: _received,
+    JobState.STAGED_IN: _staged_in,
+    JobState.QUEUED: _queued,
+    JobState.ASSIGNED: _assigned,
+    JobState.RUNNING: _running,
+    JobState.RAN: _ran,
+    JobState.FINISHED: _over,
+    JobState.FAILED: _over,
+    JobState.CANCELLED: _over,
+}
+_ENDS = {JobState.FINISHED: "finished", JobState.FAILED: "failed", JobState.CANCELLED: "was cancelled"}
+_ALLOCATION_PHRASES: dict[AllocationState, Callable[[Allocation, Circumstances], str]] = {
+    AllocationState.INTENDED: _intended,
+    AllocationState.SUBMITTED: _submitted,
+    AllocationState.RUNNING: _started,
+    AllocationState.ENDED: _ended,
+}

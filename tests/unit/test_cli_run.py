@@ -1,0 +1,104 @@
+"""`hpcharvest run`: its log, and the commit at which it is to die."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hpcharvest.cli import log
+from hpcharvest.cli.main import main
+from hpcharvest.errors import ConfigurationError
+from tests.unit.test_cli_harvest import write_configuration
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO  job 7: received\n")
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    root, ours = logging.getLogger(), logging.getLogger("hpcharvest")
+    before = (list(root.handlers), root.level, ours.level)
+    root.handlers = []
+    yield
+    for handler in root.handlers:
+        handler.close()
+    root.handlers, level, our_level = before
+    root.setLevel(level)
+    ours.setLevel(our_level)
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_the_log_is_private_and_utc(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    log.set_up(file, "INFO")
+
+    logging.getLogger("hpcharvest.engine").info("job %s: %s", 7, "received")
+    logging.getLogger("hpcharvest.engine").debug("too much")
+    logging.getLogger("parsl").info("too much")
+
+    assert LINE.fullmatch(file.read_text())
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_nobody_can_put_a_line_into_the_log(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    log.set_up(file, "INFO")
+
+    logging.getLogger("hpcharvest").warning("job 7: %s", "x\n2026-11-21T02:03:04Z INFO  job 8: finished\x1b[2J")
+
+    assert len(file.read_text().splitlines()) == 1
+    assert "\x1b" not in file.read_text()
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_a_log_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    log.set_up(file, "INFO")
+    ours = logging.getLogger("hpcharvest")
+
+    ours.info("before")
+    file.rename(tmp_path / "log.1")
+    ours.info("after")
+
+    assert "before" in (tmp_path / "log.1").read_text()
+    assert "after" in file.read_text()
+
+
+def test_a_log_that_cannot_be_opened_is_a_wrong_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        log.set_up(tmp_path / "none/log", "INFO")
+
+
+@pytest.mark.parametrize("moment", ["", "0:before", "3", "3:during", "3:before "])
+def test_a_moment_to_die_at_is_well_formed(moment: str, tmp_path: Path) -> None:
+    config = write_configuration(tmp_path)
+
+    told = CliRunner().invoke(main, ["run", "--config", str(config), "--die-at-commit", moment])
+
+    assert told.exit_code == 2
+    assert "3:before or 12:after" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"), [((2, "before"), "1b 1a "), ((2, "after"), "1b 1a 2b "), (None, "1b 1a 2b 2a 3b 3a ")]
+)
+def test_the_process_dies_at_its_moment(moment: tuple[int, str] | None, said: str) -> None:
+    program = f"""
+from hpcharvest.cli.run import killer
+around = killer({moment!r})
+for number in (1, 2, 3):
+    for now in ("before", "after"):
+        around(now)
+        print(f"{{number}}{{now[0]}}", end=" ", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.stdout == said
+    assert done.returncode == (0 if moment is None else -9)
