@@ -69,8 +69,9 @@ class Patience(Section):
     """Seconds between two looks at an allocation's journal that has been quiet for long."""
     batch_grace_s: Seconds = 60.0
     """Seconds between the batch system's word that an allocation ended and our winning its end."""
-    heartbeat_s: PositiveSeconds = 30.0
-    """Every how many seconds the runner in an allocation gives a sign of life."""
+    heartbeat_s: PositiveSeconds = 5.0
+    """Every how many seconds the runner in an allocation gives a sign of life, and looks whether a payload is to be
+    stopped."""
     heartbeat_stale_s: PositiveSeconds = 180.0
     """After how many seconds without a sign of life a runner is taken to be gone, if the batch system says so too."""
     retry_first_s: PositiveSeconds = 5.0

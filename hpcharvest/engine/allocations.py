@@ -148,7 +148,7 @@ class Allocations:
         found = []
         for job in sorted(waiting.values(), key=lambda job: (-job.spec.priority, job.received_at, job.id)):
             if (job.id in turn.changes.jobs and turn.changes.jobs[job.id].state is not JobState.QUEUED) or (
-                job.not_before > turn.now
+                lifecycle.waits(job.not_before, turn.now, self._patience)
             ):
                 continue
             footprint = launch.size(job.spec, queue)

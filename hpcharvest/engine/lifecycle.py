@@ -48,6 +48,11 @@ def backoff(patience: Patience, tries: int) -> float:
     return float(min(patience.retry_first_s * 2 ** min(tries - 1, 30), patience.retry_max_s))
 
 
+def waits(not_before: float, now: float, patience: Patience) -> bool:
+    """Whether it is too early at `now`. Nothing waits longer than `retry_max_s`: if it would, the clock jumped back."""
+    return now < not_before <= now + patience.retry_max_s
+
+
 # --- jobs ------------------------------------------------------------------------------------------------------------
 
 
@@ -58,9 +63,9 @@ def apply(job: Job, fact: facts.JobFact, patience: Patience) -> Job:
     return _JOB_RULES[type(fact)](job, fact, patience)
 
 
-def next_command(job: Job, now: float) -> JobCommand | None:
+def next_command(job: Job, now: float, patience: Patience) -> JobCommand | None:
     """Say what should be done about `job` at `now` (wall seconds), or nothing."""
-    if job.state.final or now < job.not_before:
+    if job.state.final or waits(job.not_before, now, patience):
         return None
     if job.kill_requested and job.state in _IN_ALLOCATION and job.allocation is not None:
         return StopPayload(job.id, job.attempt, job.allocation)
@@ -217,7 +222,7 @@ def next_allocation_command(allocation: Allocation, now: float, patience: Patien
     if _over(allocation, now, patience):
         return CloseJournal(allocation.id)
     if allocation.state is AllocationState.INTENDED:
-        return Submit(allocation.id) if now >= allocation.not_before else None
+        return None if waits(allocation.not_before, now, patience) else Submit(allocation.id)
     if allocation.cancel_requested and not allocation.batch_state.ended:
         return CancelBatch(allocation.id)
     return None

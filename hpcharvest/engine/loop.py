@@ -194,7 +194,7 @@ class Loop:
             if job.id in turn.changes.jobs:
                 self._intake.finished(job.queue)
             return
-        command = lifecycle.next_command(job, turn.now)
+        command = lifecycle.next_command(job, turn.now, turn.patience)
         match command:
             case StopPayload():
                 self._allocations.stop_payload(command.job, command.attempt, command.allocation)
@@ -206,7 +206,7 @@ class Loop:
 
     def _wake_sleepers(self, turn: Turn) -> None:
         """Look again after jobs whose time to wait is over."""
-        while self._timers and self._timers[0][0] <= turn.now:
+        while self._timers and not lifecycle.waits(self._timers[0][0], turn.now, turn.patience):
             _, job_id = heapq.heappop(self._timers)
             if job := self._mirror.jobs.get(job_id):
                 self._follow(job, turn)

@@ -140,7 +140,9 @@ class Reports:
 
     def _take(self, report: Report, turn: Turn) -> None:
         """Put a report into the batch, if it is due and nothing of its job is on its way."""
-        if report.state is ReportState.SENDING or report.job in self._in_flight or report.not_before > turn.now:
+        if report.state is ReportState.SENDING or report.job in self._in_flight:
+            return
+        if lifecycle.waits(report.not_before, turn.now, self._patience):
             return
         if report.job in turn.changes.reports:
             return  # superseded in this turn; the newer one goes with the next batch

@@ -10,8 +10,9 @@ from queue import SimpleQueue
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Patience
 from hpcharvest.engine.events import Event, SegmentArrived
-from hpcharvest.errors import BatchError, HarvestError
+from hpcharvest.errors import BatchError, HarvestError, MessageNotUnderstood, TornMessage
 from hpcharvest.messenger.mailbox import Mailbox
+from hpcharvest.messenger.protocol import Segment
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.facts import BatchReported, HeartbeatMoved
 from hpcharvest.model.ids import AllocationId
@@ -134,7 +135,7 @@ class Watch:
     def _look(self, one: Watched, now: float) -> None:
         moved = False
         try:
-            for segment in one.mailbox.read_segments(one.next_segment):
+            for segment in _read(one):
                 moved = True
                 one.next_segment = segment.number + 1
                 one.closed = segment.closes
@@ -173,3 +174,13 @@ class Watch:
                 continue
             status = said.get(batch_id) or BatchStatus(id=batch_id, state=BatchState.ABSENT, words="not listed")
             self._events.put(BatchReported(allocation=number, state=status.state, words=status.words, at=at))
+
+
+def _read(one: Watched) -> list[Segment]:
+    """Read what is new. What is torn is read again later; what is damaged for good is passed over."""
+    try:
+        return one.mailbox.read_segments(one.next_segment)
+    except TornMessage:
+        raise
+    except MessageNotUnderstood as error:
+        return [one.mailbox.journal.pass_over(one.next_segment, error)]

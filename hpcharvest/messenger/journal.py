@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from hpcharvest.errors import StorageUnavailable, TornMessage
+from hpcharvest.errors import MessageNotUnderstood, StorageUnavailable, TornMessage
 from hpcharvest.messenger.files import storage, sync_folder, write_durably
 from hpcharvest.messenger.protocol import Closed, Record, Segment, Writer, decode_segment, encode_segment, segment_name
 
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 TORN_PAUSES_S: Final = (0.01, 0.05, 0.2)
 """How long to wait before a torn segment is read again, in seconds."""
 CLOSE_TRIES: Final = 100
+DAMAGED: Final = "damaged"
+"""In the place of a segment's unknown kinds: the whole of it could not be read."""
 
 
 class Journal:
@@ -79,26 +81,44 @@ class Journal:
         raise AssertionError("the last turn returns or raises")
 
     def read_from(self, number: int) -> list[Segment]:
-        """Read all segments from a number on, to the one that closes or the last there is. Errors as in `read`."""
+        """Read all segments from a number on, to the one that closes, the last there is, or one that is damaged.
+
+        Errors as in `read`, if they concern the very first.
+        """
         found: list[Segment] = []
         while not (found and found[-1].closes):
-            segment = self.read(number + len(found))
+            try:
+                segment = self.read(number + len(found))
+            except MessageNotUnderstood:
+                if found:
+                    break
+                raise
             if segment is None:
                 break
             found.append(segment)
         return found
 
+    def pass_over(self, number: int, error: MessageNotUnderstood) -> Segment:
+        """Give an empty segment in the place of a damaged one: what it told is lost, and what follows must not be."""
+        log.error("a damaged segment is passed over, and its outcomes are lost: %s", error)
+        return Segment(number=number, writer=Writer.RUNNER, restart=0, records=(), unknown=(DAMAGED,))
+
     def close(self, start_at: int, by: str, at: float) -> tuple[Segment, ...]:
         """Close the journal for the controller, which has read every segment below `start_at`.
 
         Returns the segments from `start_at` on, of which the last closes: it is the runner's goodbye, if that came
-        first, or ours. Empty: the journal was closed below `start_at`. May be repeated. Errors as in `read`.
+        first, or ours. Empty: the journal was closed below `start_at`. May be repeated. A damaged segment is passed
+        over, so that the end can be won behind it. StorageUnavailable: nothing is known.
         """
         if start_at and (before := self.read(start_at - 1)) and before.closes:
             return ()
         found: list[Segment] = []
         for _ in range(CLOSE_TRIES):
-            found += self.read_from(start_at + len(found))
+            try:
+                found += self.read_from(start_at + len(found))
+            except MessageNotUnderstood as error:
+                found.append(self.pass_over(start_at + len(found), error))
+                continue
             if found and found[-1].closes:
                 with storage(f"close {self._folder}"):
                     sync_folder(self._folder)

@@ -108,7 +108,7 @@ def test_a_job_goes_only_where_its_life_leads(job: Job, fact: facts.JobFact) -> 
 def test_what_is_final_stays_the_very_same(job: Job, fact: facts.JobFact) -> None:
     if job.state.final:
         assert apply(job, fact, PATIENCE) is job
-        assert next_command(job, 2e9) is None
+        assert next_command(job, 2e9, PATIENCE) is None
 
 
 @given(any_job, job_facts)
@@ -168,14 +168,14 @@ def test_any_story_of_a_job_leaves_a_command_that_fits_its_state(story: list[Job
     for job in story:
         held = job.state in {JobState.ASSIGNED, JobState.RUNNING}
         assert not held or job.allocation == ALLOCATION
-        command = next_command(job, 2e9)
+        command = next_command(job, 2e9, PATIENCE)
         if job.state.final:
             assert command is None
         elif held and job.kill_requested:
             assert command == StopPayload(job.id, job.attempt, ALLOCATION)
         else:
             assert command == StartDag(job.id)
-        assert next_command(job, job.not_before - 1) is None or not job.not_before
+        assert next_command(job, job.not_before - 1, PATIENCE) is None or not job.not_before
 
 
 @given(stories())

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.errors import StorageUnavailable, TornMessage
-from hpcharvest.messenger.journal import Journal
+from hpcharvest.errors import MessageNotUnderstood, StorageUnavailable, TornMessage
+from hpcharvest.messenger.journal import DAMAGED, Journal
 from hpcharvest.messenger.mailbox import Mailbox, probe
-from hpcharvest.messenger.protocol import Closed, Manifest, RunnerLeft, RunnerStarted, Writer
+from hpcharvest.messenger.protocol import Closed, Manifest, RunnerLeft, RunnerStarted, Writer, segment_name
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
 
 STARTED = RunnerStarted(at=1.0, batch_id="1", nodes=("n",), restart=0)
@@ -99,3 +99,16 @@ def test_a_good_file_system_passes_the_probe_and_stays_clean(tmp_path: Path) -> 
 def test_the_probe_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match="make a folder"):
         probe(tmp_path / "gone")
+
+
+def test_a_damaged_segment_neither_hides_what_came_before_nor_keeps_the_end_from_being_won(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert journal.publish(0, [STARTED], Writer.RUNNER)
+    (tmp_path / segment_name(1)).write_text('{"number": 1, "writer": "runner", "restart": 0, "records": 5}')
+    assert [one.number for one in journal.read_from(0)] == [0]
+    with pytest.raises(MessageNotUnderstood):
+        journal.read_from(1)
+    found = journal.close(0, by="a test", at=2.0)
+    assert [one.number for one in found] == [0, 1, 2]
+    assert found[1].unknown == (DAMAGED,)
+    assert found[2].closes
