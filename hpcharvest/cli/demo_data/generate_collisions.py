@@ -76,6 +76,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--maxEvents", type=int, required=True, help="events of all ranks together")
     parser.add_argument("--randomSeed", type=int, required=True, help=f"1 to {MAX_SEED}; one per job")
     parser.add_argument("--jobReport", type=Path, default=Path("jobReport.json"), help="report to write")
+    parser.add_argument("--startLog", type=Path, help="file that gets a line for every time that the job starts")
     options = parser.parse_args(argv)
     if options.maxEvents < 1:
         parser.error("--maxEvents must be at least 1")
@@ -89,6 +90,8 @@ def generate(comm: MPI.Comm, options: argparse.Namespace) -> None:
     started = time.monotonic()
     if comm.size > MAX_RANKS:
         raise GenerationError(f"{comm.size} ranks; seeds are set aside for at most {MAX_RANKS}")
+    if comm.rank == 0 and options.startLog:
+        note_start(options.startLog)
     output: Path = options.outputHepMCFile
     parts = [output.with_name(f"{output.name}.part{rank:04d}") for rank in range(comm.size)]
     report = write_part(parts[comm.rank], comm=comm, options=options)
@@ -103,6 +106,12 @@ def generate(comm: MPI.Comm, options: argparse.Namespace) -> None:
             tried=sum(done.tried for done in reports),
         )
         write_report(options, reports=reports, cross_section=cross_section, wall_time=time.monotonic() - started)
+
+
+def note_start(path: Path) -> None:
+    """Append one line; what is short goes in whole, whoever else appends."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{time.time():.3f} {host_name()} {os.getpid()}\n")
 
 
 def write_part(path: Path, *, comm: MPI.Comm, options: argparse.Namespace) -> RankReport:

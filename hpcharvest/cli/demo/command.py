@@ -1,0 +1,176 @@
+"""The command: makes the world, harvests, audits, and tells the outcome."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from hpcharvest.cli import options
+from hpcharvest.cli.demo.audit import Disagreement, Evidence, Order, audit
+from hpcharvest.cli.demo.campaign import Campaign, DemoFailed
+from hpcharvest.cli.demo.evidence import gather
+from hpcharvest.cli.demo.orders import MAX_EVENTS, MAX_JOBS, recipe, submit
+from hpcharvest.cli.demo.screen import screen
+from hpcharvest.cli.output import Output, complain
+from hpcharvest.cli.page import Listing, Page, Record, Words
+from hpcharvest.sandbox.world import World
+
+MODULES = ("mpi4py", "pyhepmc", "pythia8mc", "starlette", "uvicorn")
+COLUMNS = ("job", "process", "events", "cross_section_pb", "nodes", "size", "adler32", "verdict")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a demonstration came to."""
+
+    evidence: Evidence
+    disagreements: tuple[Disagreement, ...]
+    kills: int
+    seconds: float
+
+
+@click.command
+@click.option("--jobs", type=click.IntRange(1, MAX_JOBS), default=6, show_default=True, help="How many PanDA jobs.")
+@click.option(
+    "--events", type=click.IntRange(1, MAX_EVENTS), default=40, show_default=True, help="Collisions of each job."
+)
+@click.option("--folder", type=options.FILE, metavar="DIR", help="Work in this new or empty folder, and keep it.")
+@click.option("--keep", is_flag=True, help="Keep the temporary folder; after a failure it is kept anyway.")
+@click.option(
+    "--kill", type=click.IntRange(0, 100), default=0, metavar="N", help="Kill the controller N times on the way."
+)
+@options.output
+def demo(*, jobs: int, events: int, folder: Path | None, keep: bool, kill: int, output: Output) -> None:
+    """Harvest real collisions on this machine, and audit every result.
+
+    Starts a PanDA server and a batch system with virtual nodes, submits jobs that generate collisions with Pythia 8
+    over MPI, and runs the controller until all are done. Then server, storage, local ledger and physics must tell the
+    same story. Progress goes to stderr, the result to stdout; exit code 1 if anything disagrees.
+    """
+    _require_parts()
+    with _workplace(folder, keep=keep) as place:
+        outcome = perform(place, jobs=jobs, events=events, kills=kill)
+        output.show(_page(outcome))
+        if outcome.disagreements:
+            raise DemoFailed(f"{len(outcome.disagreements)} disagreements; see above")
+
+
+def perform(folder: Path, *, jobs: int, events: int, kills: int) -> Outcome:
+    """Do it all in an empty folder, and leave no process behind. Raises DemoFailed if the end is not reached."""
+    began = time.monotonic()
+    with screen() as shown, World(folder, recipe(folder)) as world:
+        orders = submit(world, jobs=jobs, events=events)
+        shown.say(f"{jobs} jobs with {events} events each are at the PanDA server {world.url}; folder {folder}")
+        campaign = Campaign(world, shown, jobs=jobs, events=events, kills=kills)
+        with closing(campaign):
+            ledger = campaign.run()
+            shown.say("the controller has stopped; now the audit")
+            evidence = gather(world, orders, ledger)
+    return Outcome(
+        evidence=evidence,
+        disagreements=audit(evidence),
+        kills=campaign.kills,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _require_parts() -> None:
+    """Raise DemoFailed, which says what to install, if a part of the demonstration is missing."""
+    missing = [name for name in MODULES if find_spec(name) is None]
+    if not Path(sys.executable).with_name("mpiexec").exists():
+        missing.append("mpiexec (mpich)")
+    if missing:
+        raise DemoFailed(f"missing: {', '.join(missing)}; install them with: pip install 'hpcharvest[demo]'")
+
+
+@contextmanager
+def _workplace(folder: Path | None, *, keep: bool) -> Iterator[Path]:
+    """Give an empty folder. A temporary one is removed at the end, unless something failed or `keep`."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise click.UsageError(f"--folder {folder} is not empty")
+    place = (folder or Path(tempfile.mkdtemp(prefix="hpcharvest-demo-"))).resolve()
+    kept = keep or folder is not None
+    try:
+        with _signals_end_it():
+            yield place
+    except Exception:
+        kept = True
+        raise
+    finally:
+        if kept:
+            complain(f"everything is kept in {place}")
+        else:
+            shutil.rmtree(place)
+
+
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP, as Ctrl-C does, end us through all the doors, so that no process stays behind."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    previous = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _page(outcome: Outcome) -> Page:
+    """Give a row for every job, then the disagreements, if there are any, and one line that says it all."""
+    orders, wrong = outcome.evidence.orders, outcome.disagreements
+    told = [{"job": one.job, "what": one.what} for one in wrong]
+    disagreements = [Listing(name="disagreements", columns=("job", "what"), records=told)] if wrong else []
+    return Page(
+        parts=[
+            Listing(name="jobs", columns=COLUMNS, records=[_record(one, outcome) for one in orders]),
+            *disagreements,
+            Words(name="verdict", text=_verdict(outcome)),
+        ],
+        ids=[one.job for one in orders],
+    )
+
+
+def _record(order: Order, outcome: Outcome) -> Record:
+    evidence = outcome.evidence
+    seen, content = evidence.physics[order.output], evidence.storage.get(order.output)
+    kept = evidence.ledger.get(order.job)
+    wrong = sum(one.job == order.job for one in outcome.disagreements)
+    return {
+        "job": order.job,
+        "process": order.process,
+        "events": seen.events,
+        "cross_section_pb": float(f"{seen.cross_section_pb:.4g}"),
+        "nodes": kept.nodes if kept else "",
+        "size": content.size if content else None,
+        "adler32": content.adler32 if content else None,
+        "verdict": f"{wrong} disagreements" if wrong else "agrees",
+    }
+
+
+def _verdict(outcome: Outcome) -> str:
+    jobs = len(outcome.evidence.orders)
+    crashes = "crash" if outcome.kills == 1 else "crashes"
+    kills = f", through {outcome.kills} {crashes} of the controller" if outcome.kills else ""
+    if outcome.disagreements:
+        return f"{len(outcome.disagreements)} disagreements in {jobs} jobs{kills}"
+    events = sum(one.events for one in outcome.evidence.physics.values())
+    return (
+        f"{jobs} jobs, {events} collisions, each run once and reported once{kills}: server, storage, local ledger "
+        f"and physics agree ({outcome.seconds:.0f} s)"
+    )

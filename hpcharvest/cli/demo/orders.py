@@ -1,0 +1,95 @@
+"""What a demonstration asks for: its world, and its jobs with their steering cards."""
+
+from __future__ import annotations
+
+import sys
+from importlib.resources import files
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from hpcharvest.cli.demo.audit import Order
+from hpcharvest.sandbox.jobs import InputFile, make_job
+from hpcharvest.sandbox.world import QUEUE, Recipe, World
+
+DATA = Path(str(files("hpcharvest.cli.demo_data")))
+PROGRAM = "generate_collisions.py"
+CARDS = ("drell_yan_mumu", "top_pairs", "hard_qcd_dijets")
+CORES = 4
+CORES_PER_NODE = 2
+NODES = 4
+FIRST_JOB = 6_000_000_001
+MAX_JOBS = 2000
+MAX_EVENTS = 100_000
+LONGEST_S = 7000
+"""Seconds: the world's batch jobs may ask for a little more."""
+
+
+def recipe(folder: Path) -> Recipe:
+    """Give a world of virtual nodes in which MPI jobs can run: mpiexec starts all ranks here, under the nodes' names.
+
+    Each payload is told to note its start below `starts` in the folder, so that we can count how often it began.
+    """
+    note = str(starts(folder)).replace("{", "{{").replace("}", "}}")
+    mpiexec = str(Path(sys.executable).with_name("mpiexec"))
+    return Recipe(
+        nodes=NODES,
+        cores_per_node=CORES_PER_NODE,
+        harvester_id="demo",
+        server_options=("--redeliver-after", "15"),
+        panda={"fetch_interval_s": 1.0},
+        allocation={"max_jobs": 2},
+        launcher={
+            "argv": [mpiexec, "-launcher", "fork", "-hosts", "{hosts}", "-ppn", "{ranks_per_node}", "-n", "{ranks}"],
+        },
+        payload={
+            "transformation_dir": str(DATA),
+            "interpreter": [sys.executable],
+            "mpi": True,
+            "arguments": [f"--startLog={note}/{{panda_id}}"],
+        },
+    )
+
+
+def starts(folder: Path) -> Path:
+    """Give the folder in which each job has a file with one line for every start of its payload."""
+    return folder / "starts"
+
+
+def submit(world: World, *, jobs: int, events: int) -> tuple[Order, ...]:
+    """Lay the steering cards into the storage, give the jobs to the server, and tell what was ordered.
+
+    The cards take turns; every job has a random seed of its own, from 1, so that a demonstration can be repeated.
+    """
+    starts(world.folder).mkdir()
+    cards = {name: world.put_input(f"{name}.cmnd", (DATA / f"{name}.cmnd").read_bytes()) for name in CARDS}
+    orders = tuple(
+        Order(
+            job=job,
+            process=name.replace("_", " "),
+            output=f"{name}.{job}.hepmc3.gz",
+            log=f"{name}.{job}.log.tgz",
+            events=events,
+        )
+        for job, name in zip(range(FIRST_JOB, FIRST_JOB + jobs), cycle(CARDS), strict=False)
+    )
+    world.submit(
+        _definition(order, card, seed)
+        for seed, (order, card) in enumerate(zip(orders, cycle(cards.values()), strict=False), start=1)
+    )
+    return orders
+
+
+def _definition(order: Order, card: InputFile, seed: int) -> dict[str, Any]:
+    return make_job(
+        order.job,
+        site=QUEUE,
+        transformation=PROGRAM,
+        job_pars=f"--inputCard={card.lfn} --outputHepMCFile={order.output} "
+        f"--maxEvents={order.events} --randomSeed={seed} ",
+        inputs=[card],
+        outputs=[order.output],
+        log=order.log,
+        core_count=CORES,
+        max_walltime=min(600 + order.events, LONGEST_S),
+    )
