@@ -82,7 +82,7 @@ def _rows(sight: Sight) -> Iterator[tuple[str, str]]:
     yield "PanDA server", _counted(sight.server, ServerState)
     yield "local ledger", _counted(sight.ledger, JobState)
     yield "allocations", _counted(sight.allocations, AllocationState)
-    yield "controller", f"{sight.kills} × killed" if sight.kills else ""
+    yield "controller", f"kills: {sight.kills}" if sight.kills else ""
 
 
 def _counted(counts: Mapping[str, int], life: Iterable[str]) -> str:

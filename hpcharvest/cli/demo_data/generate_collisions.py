@@ -50,8 +50,8 @@ class RankReport:
     events: int
     tried: int
     crossSectionPb: float  # noqa: N815 - the spelling of the job report
-    crossSectionErrorPb: float  # noqa: N815
-    wallTimeS: float  # noqa: N815
+    crossSectionErrorPb: float  # noqa: N815 - the same
+    wallTimeS: float  # noqa: N815 - the same
 
 
 def main(argv: Sequence[str]) -> None:
