@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from hpcharvest.cli.harvest import Harvest
-from hpcharvest.engine.why import Circumstances
+from hpcharvest.engine.why import TOLD, Circumstances
 from hpcharvest.model.job import Job
 from hpcharvest.model.states import JobState
+
+LATEST = 20
+"""Entries of a job's journal among which the last ones of its life are."""
 
 
 def gather(job: Job, harvest: Harvest) -> Circumstances:
@@ -19,6 +22,7 @@ def gather(job: Job, harvest: Harvest) -> Circumstances:
         controller=harvest.controller().runs,
         allocation=database.allocations.get(job.allocation) if job.allocation is not None else None,
         report=database.outbox.get(job.id),
+        told_at=_told_at(job, harvest),
         configured=queue is not None,
         in_hand=job.state is not JobState.RECEIVED or _in_hand(job, harvest),
         dag_window=settings.dag_window,
@@ -28,6 +32,12 @@ def gather(job: Job, harvest: Harvest) -> Circumstances:
         max_allocations=queue.site.allocation.max_allocations if queue else 0,
         show=lambda seconds: _clock_face(seconds, now),
     )
+
+
+def _told_at(job: Job, harvest: Harvest) -> float:
+    """Find in the journal when PanDA took the final report; 0 if it does not say."""
+    entries = harvest.database.journal.of("job", job.id, LATEST) if job.state.final else []
+    return max((entry.at for entry in entries if entry.action == TOLD), default=0.0)
 
 
 def _in_hand(job: Job, harvest: Harvest) -> bool:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import psutil
-
 from hpcharvest.cli.page import Record, Span
-from hpcharvest.engine.lease import Holder
+from hpcharvest.engine.lease import Holder, dead, read
 from hpcharvest.engine.why import duration
-from hpcharvest.errors import StorageUnavailable
-
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Life(StrEnum):
@@ -72,31 +64,17 @@ class Controller:
 
 def look(lease: Path, now: float) -> Controller:
     """Read a lease at `now` (wall seconds). Raises StorageUnavailable if the file cannot be read or is no lease."""
+    holder = read(lease)
+    if holder is None:
+        return Controller(life=Life.NONE)
     try:
-        with lease.open() as file:
-            age_s = max(0.0, now - os.fstat(file.fileno()).st_mtime)
-            holder = Holder(**json.load(file))
+        age_s = max(0.0, now - lease.stat().st_mtime)
     except FileNotFoundError:
         return Controller(life=Life.NONE)
-    except OSError as error:
-        raise StorageUnavailable(f"the lease {lease} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
-        raise StorageUnavailable(f"{lease} is not a lease ({error}); look at it, and remove it") from error
     return Controller(life=_life(holder, age_s), holder=holder, age_s=age_s)
 
 
 def _life(holder: Holder, age_s: float) -> Life:
-    here = holder.host == socket.gethostname()
-    if here and not _process_lives(holder):
+    if dead(holder):
         return Life.DEAD
     return Life.ALIVE if age_s <= holder.lease_s else Life.SILENT
-
-
-def _process_lives(holder: Holder) -> bool:
-    """Whether the holder's process, one of this machine, is still there: the same boot, and the same start."""
-    if _BOOT.read_text().strip() != holder.boot:
-        return False
-    try:
-        return abs(psutil.Process(holder.pid).create_time() - holder.started) <= 1.0
-    except psutil.NoSuchProcess:
-        return False

@@ -12,6 +12,7 @@ from hpcharvest.cli.controller import Controller, look
 from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.config.loader import load
 from hpcharvest.config.schema import Configuration
+from hpcharvest.engine.parts import database_file, folders_of
 from hpcharvest.errors import StoreError
 from hpcharvest.store.database import Database
 
@@ -28,17 +29,6 @@ class Harvest:
     def controller(self) -> Controller:
         """Look whether a controller runs."""
         return look(self.folders.lease, self.clock.wall())
-
-
-def folders_of(configuration: Configuration) -> Folders:
-    """Give the folders of a harvester."""
-    return Folders(configuration.controller.work_dir / configuration.controller.harvester_id)
-
-
-def database_file(configuration: Configuration) -> Path | None:
-    """Give the file of the database; None if it is on a server."""
-    scheme, _, path = configuration.controller.database.partition(":///")
-    return Path(path.partition("?")[0]) if scheme.startswith("sqlite") else None
 
 
 @contextmanager

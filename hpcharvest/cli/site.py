@@ -7,19 +7,17 @@ from pathlib import Path
 import click
 
 from hpcharvest.cli import options
-from hpcharvest.cli.harvest import folders_of
 from hpcharvest.cli.output import Output
 from hpcharvest.cli.page import Card, Page, Words
 from hpcharvest.config.loader import load, load_site, shipped_sites
 from hpcharvest.config.schema import Queue, Site
 from hpcharvest.engine import launch
+from hpcharvest.engine.parts import folders_of
 from hpcharvest.errors import ConfigurationError
 from hpcharvest.model.ids import JobId
 from hpcharvest.model.job import JobSpec
 from hpcharvest.model.shape import Shape
-from hpcharvest.providers.dialect import BatchRequest
 from hpcharvest.providers.registry import dialect
-from hpcharvest.providers.script import render
 
 file_argument = click.argument("file", type=options.FILE)
 _PLACE = Path("/path/to/work_dir")
@@ -92,19 +90,10 @@ def _of_queue(config: Path, name: str) -> str:
 
 
 def _script(here: Site, queue: Queue | None, root: Path) -> str:
-    """Render the script of an allocation, numbered 1, as `engine.allocations` does."""
+    """Render the script of an allocation, numbered 1."""
     folder = root / "allocations" / "1"
-    request = BatchRequest(
-        tag=f"{root.name}-1-0a1b2c",
-        shape=_shape(here, queue),
-        folder=folder,
-        account=here.batch.account,
-        qos=here.batch.qos,
-        options=here.batch.options,
-        signal_before_end_s=int(min(here.batch.signal_before_end_s, here.allocation.margin_s)),
-    )
-    runner = (str(here.software.python), "-m", "hpcharvest.jumbo", str(folder))
-    return render(dialect(here), request, runner, launch.prologue(here, _prologue(here)))
+    request = launch.batch_request(f"{root.name}-1-0a1b2c", _shape(here, queue), folder, here)
+    return launch.script(request, here, dialect(here), _prologue(here))
 
 
 def _shape(here: Site, queue: Queue | None) -> Shape:

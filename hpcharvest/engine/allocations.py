@@ -25,7 +25,6 @@ from hpcharvest.model.job import Job
 from hpcharvest.model.states import AllocationState, JobState, PayloadResult
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.dialect import BatchRequest
-from hpcharvest.providers.script import render
 from hpcharvest.sizing.policy import Candidate, Limits, Plan, plan, why_never
 
 logger = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ class Allocations:
 
     def begin(self, turn: Turn) -> None:
         """Find which allocations are to be submitted, and commit that they may exist from now on."""
-        for allocation in list(turn.mirror.allocations.values()):
+        for allocation in turn.live_allocations():
             command = lifecycle.next_allocation_command(allocation, turn.now, self._patience)
             if isinstance(command, Submit) and not self._hands.holds(command):
                 turn.tell_allocation(facts.SubmissionBegun(allocation=allocation.id, at=turn.now))
@@ -245,20 +244,10 @@ class Allocations:
         heartbeat_s = self._patience.heartbeat_s
         mailbox.write_manifest(launch.manifest(allocation, jobs, queue, self._folders, heartbeat_s))
         site = queue.site
-        request = BatchRequest(
-            tag=allocation.tag,
-            shape=allocation.shape,
-            folder=mailbox.folder,
-            account=site.batch.account,
-            qos=site.batch.qos,
-            options=site.batch.options,
-            signal_before_end_s=int(min(site.batch.signal_before_end_s, site.allocation.margin_s)),
-        )
-        runner = (str(site.software.python), "-m", "hpcharvest.jumbo", str(mailbox.folder))
+        request = launch.batch_request(allocation.tag, allocation.shape, mailbox.folder, site)
         try:
             prologue = site.software.prologue.read_text() if site.software.prologue else ""
-            script = render(self._systems[site.name].dialect, request, runner, launch.prologue(site, prologue))
-            request.script.write_text(script)
+            request.script.write_text(launch.script(request, site, self._systems[site.name].dialect, prologue))
         except OSError as error:
             raise StorageUnavailable(f"cannot write {request.script}: {error.strerror}") from error
         return request

@@ -15,7 +15,9 @@ from hpcharvest.errors import JobNotUnderstood
 from hpcharvest.messenger.protocol import Manifest, Task
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.job import Job, JobSpec
-from hpcharvest.model.shape import NodeShape
+from hpcharvest.model.shape import NodeShape, Shape
+from hpcharvest.providers.dialect import BatchRequest, Dialect
+from hpcharvest.providers.script import render
 from hpcharvest.sizing.fit import Footprint, footprint
 from hpcharvest.sizing.policy import Limits
 from hpcharvest.sizing.policy import why_never as too_large
@@ -165,6 +167,25 @@ def manifest(
         launcher=launcher,
         tasks=tuple(task(job, queue, folders) for job in jobs),
     )
+
+
+def batch_request(tag: str, shape: Shape, folder: Path, site: Site) -> BatchRequest:
+    """Give what is asked of the site's batch system for an allocation in `folder`."""
+    return BatchRequest(
+        tag=tag,
+        shape=shape,
+        folder=folder,
+        account=site.batch.account,
+        qos=site.batch.qos,
+        options=site.batch.options,
+        signal_before_end_s=int(min(site.batch.signal_before_end_s, site.allocation.margin_s)),
+    )
+
+
+def script(request: BatchRequest, site: Site, dialect: Dialect, text: str) -> str:
+    """Give the batch script; `text` is the site's own prologue."""
+    runner = (str(site.software.python), "-m", "hpcharvest.jumbo", str(request.folder))
+    return render(dialect, request, runner, prologue(site, text))
 
 
 def prologue(site: Site, text: str) -> str:

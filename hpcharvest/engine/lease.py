@@ -64,13 +64,13 @@ class Lease:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         seen, since = None, self._clock.steady()
         while not self._take_new():
-            holder = self._read()
+            holder = read(self._path)
             if holder is None:
                 continue
             if holder != seen:
                 seen, since = holder, self._clock.steady()
             unmoved = self._clock.steady() - since
-            if self._dead(holder) or unmoved > holder.lease_s:
+            if dead(holder) or unmoved > holder.lease_s:
                 self._take_over(holder)
             elif patient:
                 wait(WATCH_S)
@@ -86,9 +86,11 @@ class Lease:
         now = self._clock.steady()
         if now < self._renewed + self._lease_s / 3:
             return
-        holder = self._read()
-        if holder is None or holder.token != self._me.token:
-            raise LeaseHeld(f"{self._path} was taken over by another controller; this one stops at once")
+        holder = read(self._path)
+        if holder is None:
+            raise LeaseHeld(f"{self._path} is gone: somebody removed it; this controller stops at once")
+        if holder.token != self._me.token:
+            raise LeaseHeld(f"{self._path} was taken over by process {holder.pid} on {holder.host}; this one stops")
         self._me = Holder(**{**asdict(self._me), "renewals": self._me.renewals + 1})
         self._write(self._path.with_suffix(f".{self._me.token}"))
         self._path.with_suffix(f".{self._me.token}").replace(self._path)
@@ -96,7 +98,7 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back, if it is ours."""
-        holder = self._read()
+        holder = read(self._path)
         if holder is not None and holder.token == self._me.token:
             self._path.unlink(missing_ok=True)
 
@@ -119,39 +121,41 @@ class Lease:
             self._path.rename(grave)
         except FileNotFoundError:
             return
-        buried = self._decode(grave)
+        buried = read(grave)
         if buried is not None and buried.token != dead.token:
             # Between our look and our move a new holder came: what we moved is alive, and goes back.
             os.link(grave, self._path)
         grave.unlink()
-
-    def _dead(self, holder: Holder) -> bool:
-        """Whether the holder's process is known to be gone: only of this machine can we know."""
-        if holder.host != self._me.host:
-            return False
-        if holder.boot != self._me.boot:
-            return True
-        try:
-            return abs(psutil.Process(holder.pid).create_time() - holder.started) > 1.0
-        except psutil.NoSuchProcess:
-            return True
-
-    def _read(self) -> Holder | None:
-        return self._decode(self._path)
-
-    def _decode(self, path: Path) -> Holder | None:
-        try:
-            return Holder(**json.loads(path.read_text()))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError) as error:
-            raise StorageUnavailable(f"{path} is not a lease ({error}); look at it, and remove it") from error
 
     def _write(self, path: Path) -> None:
         with path.open("w") as file:
             json.dump(asdict(self._me), file)
             file.flush()
             os.fsync(file.fileno())
+
+
+def read(path: Path) -> Holder | None:
+    """Say who holds a lease; None: nobody. Raises StorageUnavailable if it cannot be read or is no lease."""
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageUnavailable(f"the lease {path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise StorageUnavailable(f"{path} is not a lease ({error}); look at it, and remove it") from error
+
+
+def dead(holder: Holder) -> bool:
+    """Whether the holder's process is known to be gone: only of this machine can we know."""
+    if holder.host != socket.gethostname():
+        return False
+    if holder.boot != _boot():
+        return True
+    try:
+        return abs(psutil.Process(holder.pid).create_time() - holder.started) > 1.0
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _boot() -> str:

@@ -12,6 +12,7 @@ import heapq
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -46,55 +47,51 @@ COMMIT_PAUSE_S = 2.0
 """Seconds before a commit that failed is tried again."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Who works for the loop, and the records that they share."""
+
+    database: Database
+    mirror: Mirror
+    hands: Hands
+    sweeper: Sweeper
+    dags: DagWindow
+    intake: Intake
+    allocations: Allocations
+    reports: Reports
+    requests: Requests
+    watchdog: Watchdog
+
+
 class Loop:
     """The engine's heart, put together by `engine.service`."""
 
     def __init__(
         self,
-        *,
+        crew: Crew,
         settings: Controller,
-        clock: Clock,
         events: SimpleQueue[Event],
-        database: Database,
-        mirror: Mirror,
-        hands: Hands,
-        sweeper: Sweeper,
-        dags: DagWindow,
-        intake: Intake,
-        allocations: Allocations,
-        reports: Reports,
-        requests: Requests,
-        watchdog: Watchdog,
+        clock: Clock,
         around_commit: Callable[[str], None],
     ) -> None:
+        self._crew = crew
         self._settings = settings
-        self._clock = clock
         self._events = events
-        self._database = database
-        self._mirror = mirror
-        self._hands = hands
-        self._sweeper = sweeper
-        self._dags = dags
-        self._intake = intake
-        self._allocations = allocations
-        self._reports = reports
-        self._requests = requests
-        self._watchdog = watchdog
+        self._clock = clock
         self._around_commit = around_commit
         self._timers: list[tuple[float, JobId]] = []
         self._plan_in = float("inf")
-        self._parse: list[happened.AnswerKept] = []
         self.stopping = ""
         self._handlers: dict[type[Any], Callable[[Any, Turn], None]] = {
             happened.Fetched: self._fetched,
-            happened.FetchFailed: lambda event, _: self._intake.failed(event),
-            happened.AnswerKept: self._intake.parse,
-            happened.ReportsAnswered: self._reports.answered,
-            happened.ReportsFailed: self._reports.failed,
-            happened.FateKnown: self._reports.fate_known,
-            happened.SegmentArrived: self._allocations.read,
+            happened.FetchFailed: lambda event, _: crew.intake.failed(event),
+            happened.AnswerKept: crew.intake.parse,
+            happened.ReportsAnswered: crew.reports.answered,
+            happened.ReportsFailed: crew.reports.failed,
+            happened.FateKnown: crew.reports.fate_known,
+            happened.SegmentArrived: crew.allocations.read,
             happened.DagEnded: self._dag_ended,
-            happened.EffectEnded: lambda event, _: self._hands.ended(event.key),
+            happened.EffectEnded: lambda event, _: crew.hands.ended(event.key),
             happened.StopAsked: self._stop,
         }
 
@@ -105,8 +102,8 @@ class Loop:
 
     def turn(self, batch: list[Event]) -> None:
         """Let a batch of events change the records, commit, and act on what follows."""
-        self._watchdog.renew_lease()
-        turn = Turn(self._mirror, self._database, self._settings.patience, self._clock.wall())
+        self._crew.watchdog.renew_lease()
+        turn = Turn(self._crew.mirror, self._crew.database, self._settings.patience, self._clock.wall())
         for event in batch:
             self._handle(event, turn)
         if not self.stopping:
@@ -124,10 +121,9 @@ class Loop:
         """Whether nothing is left to do but to wait for others."""
         return (
             self._events.empty()
-            and not self._hands.busy
-            and not self._dags.moving()
-            and self._intake.asked_all
-            and not self._parse
+            and not self._crew.hands.busy
+            and not self._crew.dags.moving()
+            and self._crew.intake.asked_all
             and self._reports_wait() > TICK_S
             and self._plan_in > TICK_S
         )
@@ -142,12 +138,12 @@ class Loop:
 
     def _decide(self, turn: Turn) -> None:
         """Decide what nobody asked for but the state of things."""
-        self._watchdog.look(turn)
-        self._requests.carry_out(turn)
-        self._allocations.withdraw_empty(turn)
-        self._plan_in = self._allocations.plan(turn)
-        self._allocations.begin(turn)
-        self._reports.pick(turn)
+        self._crew.watchdog.look(turn)
+        self._crew.requests.carry_out(turn)
+        self._crew.allocations.withdraw_empty(turn)
+        self._plan_in = self._crew.allocations.plan(turn)
+        self._crew.allocations.begin(turn)
+        self._crew.reports.pick(turn)
 
     def _commit(self, turn: Turn) -> None:
         """Commit, however long it takes: without the database nothing may be done."""
@@ -156,51 +152,51 @@ class Loop:
         self._around_commit("before")
         while True:
             try:
-                self._database.commit(turn.changes)
+                self._crew.database.commit(turn.changes)
                 break
             except StoreError as error:
                 if not error.transient:
                     raise
                 logger.error("cannot commit: %s; nothing is lost, trying again", error)  # noqa: TRY400 - its words suffice
-                self._watchdog.pause(COMMIT_PAUSE_S)
-        self._mirror.follow(turn.changes)
+                self._crew.watchdog.pause(COMMIT_PAUSE_S)
+        self._crew.mirror.follow(turn.changes)
         self._around_commit("after")
 
     def _act(self, turn: Turn) -> None:
         """Set in motion what follows from what is committed. Who stops leaves it to the next start."""
         if self.stopping:
             return
-        self._reports.send()
+        self._crew.reports.send()
         for answer in turn.changes.answers:
             self._events.put(happened.AnswerKept(answer=answer))
         begun = {one.id for one in turn.changes.allocations.values() if one.state is AllocationState.INTENDED}
         for allocation in turn.changes.allocations.values():
-            self._allocations.follow(allocation)
+            self._crew.allocations.follow(allocation)
         for job_id in turn.touched:
-            if job := self._mirror.jobs.get(job_id):
+            if job := self._crew.mirror.jobs.get(job_id):
                 self._follow(job, turn)
-        for allocation in list(self._mirror.allocations.values()):
-            self._allocations.issue(allocation, turn, begun=allocation.id in begun and allocation.submissions > 0)
+        for allocation in list(self._crew.mirror.allocations.values()):
+            self._crew.allocations.issue(allocation, turn, begun=allocation.id in begun and allocation.submissions > 0)
         self._wake_sleepers(turn)
         self._fill_window(turn)
-        self._reports.settle(turn)
-        self._intake.ask()
-        self._sweeper.sweep()
+        self._crew.reports.settle(turn)
+        self._crew.intake.ask()
+        self._crew.sweeper.sweep()
 
     def _follow(self, job: Job, turn: Turn) -> None:
         """Set in motion what follows from a job's committed state."""
-        self._dags.follow(job)
+        self._crew.dags.follow(job)
         if job.state.final:
             if job.id in turn.changes.jobs:
-                self._intake.finished(job.queue)
+                self._crew.intake.finished(job.queue)
             return
         command = lifecycle.next_command(job, turn.now, turn.patience)
         match command:
             case StopPayload():
-                self._allocations.stop_payload(command.job, command.attempt, command.allocation)
+                self._crew.allocations.stop_payload(command.job, command.attempt, command.allocation)
             case StartDag():
-                if not self._dags.start(job):
-                    self._mirror.drop(job.id)
+                if not self._crew.dags.start(job):
+                    self._crew.mirror.drop(job.id)
             case None:
                 heapq.heappush(self._timers, (job.not_before, job.id))
 
@@ -208,26 +204,26 @@ class Loop:
         """Look again after jobs whose time to wait is over."""
         while self._timers and not lifecycle.waits(self._timers[0][0], turn.now, turn.patience):
             _, job_id = heapq.heappop(self._timers)
-            if job := self._mirror.jobs.get(job_id):
+            if job := self._crew.mirror.jobs.get(job_id):
                 self._follow(job, turn)
 
     def _fill_window(self, turn: Turn) -> None:
         """Bring waiting jobs from the database into the window, as many as it has room for."""
-        for job in self._dags.next_waiting(self._database, self._mirror):
-            self._mirror.add(job)
+        for job in self._crew.dags.next_waiting(self._crew.database, self._crew.mirror):
+            self._crew.mirror.add(job)
             self._follow(job, turn)
 
     def _fetched(self, event: happened.Fetched, turn: Turn) -> None:
-        self._intake.keep(event, turn)
+        self._crew.intake.keep(event, turn)
 
     def _dag_ended(self, event: happened.DagEnded, turn: Turn) -> None:
-        self._dags.ended(event.job)
+        self._crew.dags.ended(event.job)
         turn.touched[event.job] = None
 
     def _stop(self, event: happened.StopAsked, _turn: Turn) -> None:
         logger.info("stopping: %s; allocations go on", event.why)
         self.stopping = event.why
-        self._intake.stopped = True
+        self._crew.intake.stopped = True
 
     def _gather(self) -> list[Event]:
         """Wait for something to happen, or for a timer; take all there is."""
@@ -247,8 +243,8 @@ class Loop:
     def _pause(self) -> float:
         timers = self._timers[0][0] - self._clock.wall() if self._timers else TICK_S
         steady = self._clock.steady()
-        wait = min(TICK_S, self._plan_in, timers, self._reports_wait(), self._intake.next_at() - steady)
+        wait = min(TICK_S, self._plan_in, timers, self._reports_wait(), self._crew.intake.next_at() - steady)
         return max(wait, 0.005)
 
     def _reports_wait(self) -> float:
-        return self._reports.next_at(self._mirror) - self._clock.steady()
+        return self._crew.reports.next_at(self._crew.mirror) - self._clock.steady()

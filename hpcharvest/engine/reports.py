@@ -110,8 +110,8 @@ class Reports:
             report = turn.report(job)
             if report is None or report.serial < serial:
                 continue
-            if answer.accepted:
-                turn.changes.settled.append((job, serial))
+            if answer.accepted and report.serial == serial:
+                turn.settle(report)
             elif report.serial == serial:
                 self._not_accepted(report, answer, turn)
             if answer.stop and not report.final:
@@ -134,7 +134,7 @@ class Reports:
             if report is None or report.serial != serial or job not in event.arrived:
                 continue
             if event.arrived[job]:
-                turn.changes.settled.append((job, serial))
+                turn.settle(report)
             else:
                 turn.owe_again(report, state=ReportState.OWED, tries=report.tries + 1)
 
@@ -149,7 +149,7 @@ class Reports:
         job = turn.job(report.job)
         if job is None:
             logger.error("a report is owed about job %s, which nobody knows", report.job)
-            turn.changes.settled.append((report.job, report.serial))
+            turn.settle(report)
             return
         if report.final:
             turn.owe_again(report, state=ReportState.SENDING)

@@ -15,9 +15,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from hpcharvest.apps.bind import Dags
-from hpcharvest.apps.folders import Folders
 from hpcharvest.clock import Clock, SystemClock
-from hpcharvest.config.schema import Configuration, Panda
+from hpcharvest.config.schema import Configuration
 from hpcharvest.engine import launch
 from hpcharvest.engine.allocations import Allocations
 from hpcharvest.engine.dag import DagWindow, Reporter
@@ -25,8 +24,9 @@ from hpcharvest.engine.effects import Hands
 from hpcharvest.engine.events import AnswerKept, DagEnded, Event, StopAsked
 from hpcharvest.engine.intake import Intake
 from hpcharvest.engine.lease import Lease
-from hpcharvest.engine.loop import Loop
+from hpcharvest.engine.loop import Crew, Loop
 from hpcharvest.engine.mirror import Mirror
+from hpcharvest.engine.parts import client_of, folders_of, open_database
 from hpcharvest.engine.reports import Reports
 from hpcharvest.engine.requests import Requests
 from hpcharvest.engine.sweeper import Sweeper
@@ -35,8 +35,6 @@ from hpcharvest.engine.watchdog import Watchdog
 from hpcharvest.messenger.mailbox import probe
 from hpcharvest.model.ids import AllocationId
 from hpcharvest.panda.client import PandaClient
-from hpcharvest.panda.credentials import ClientCertificate, Credentials, Nobody, TokenFile
-from hpcharvest.panda.transport import Transport
 from hpcharvest.providers.registry import batch_system
 from hpcharvest.store.database import Database
 
@@ -44,41 +42,6 @@ logger = logging.getLogger(__name__)
 
 HANDS = 4
 """Threads for requests to PanDA and commands of the batch system."""
-
-
-def folders_of(configuration: Configuration) -> Folders:
-    """Give the folders of this harvester."""
-    controller = configuration.controller
-    return Folders(controller.work_dir / controller.harvester_id)
-
-
-def open_database(configuration: Configuration) -> Database:
-    """Open the database that the configuration names, made or upgraded if need be."""
-    controller = configuration.controller
-    controller.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Database.open(controller.database, network_file_system=controller.network_file_system)
-
-
-def credentials(panda: Panda) -> Credentials:
-    """Give what we show to PanDA."""
-    if panda.token_file:
-        return TokenFile(panda.token_file, panda.origin)
-    if panda.client_certificate:
-        return ClientCertificate(panda.client_certificate, panda.client_key)
-    return Nobody()
-
-
-def client_of(configuration: Configuration) -> PandaClient:
-    """Give a client that speaks to the PanDA server."""
-    panda = configuration.panda
-    transport = Transport(
-        panda.url,
-        credentials(panda),
-        timeout_s=panda.timeout_s,
-        max_answer_bytes=panda.max_answer_mb << 20,
-        ca_bundle=panda.ca_bundle,
-    )
-    return PandaClient(transport, configuration.controller.harvester_id, chunk=panda.update_chunk)
 
 
 def run(
@@ -153,7 +116,6 @@ class Service:
         settings = configuration.controller
         client = client_of(configuration)
         hands = Hands(events, HANDS, "hands")
-        sweeper = Sweeper(hands, clock)
         systems = {queue.site.name: batch_system(queue.site) for queue in configuration.queues.values()}
         self._watch = Watch(systems=systems, events=events, patience=settings.patience, clock=clock)
         self._allocations = Allocations(
@@ -172,22 +134,28 @@ class Service:
             run_dir=settings.state_dir / "parsl",
             stage_threads=settings.stage_threads,
         )
-        self._dags = DagWindow(
+        crew = self._crew(database, client, hands, dags)
+        self.loop = Loop(crew, settings, events, clock, self._around_commit)
+        self._stack.callback(self.loop.last_turn)  # the stack is taken down from its end: this comes after the others
+        for close in (self._watch.close, dags.close, hands.close):
+            self._stack.callback(close)
+
+    def _crew(self, database: Database, client: PandaClient, hands: Hands, dags: Dags) -> Crew:
+        configuration, events, clock = self._configuration, self._events, self._clock
+        sweeper = Sweeper(hands, clock)
+        window = DagWindow(
             dags,
             folders=self._folders,
             storages={name: launch.storage(queue) for name, queue in configuration.queues.items()},
-            size=settings.dag_window,
+            size=configuration.controller.dag_window,
             sweeper=sweeper,
         )
-        self.loop = Loop(
-            settings=settings,
-            clock=clock,
-            events=events,
+        return Crew(
             database=database,
             mirror=self._mirror,
             hands=hands,
             sweeper=sweeper,
-            dags=self._dags,
+            dags=window,
             intake=Intake(
                 configuration=configuration, client=client, database=database, hands=hands, events=events, clock=clock
             ),
@@ -203,11 +171,7 @@ class Service:
                 folders=self._folders,
                 clock=clock,
             ),
-            around_commit=self._around_commit,
         )
-        self._stack.callback(self.loop.last_turn)  # the stack is taken down from its end: this comes after the others
-        for close in (self._watch.close, dags.close, hands.close):
-            self._stack.callback(close)
 
     def _recover(self, database: Database) -> None:
         """Bring to hand what was under way; the commands that follow from it come by themselves."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from hpcharvest.config.schema import Patience
 from hpcharvest.engine import lifecycle
 from hpcharvest.engine.mirror import Mirror
+from hpcharvest.engine.why import TOLD
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.facts import AllocationFact, JobFact, SegmentRead
 from hpcharvest.model.ids import AllocationId, JobId
@@ -103,6 +104,12 @@ class Turn:
     def owe_again(self, report: Report, **changes: object) -> None:
         """Change something about a report that is owed."""
         self.changes.reports[report.job] = replace(report, **changes)  # type: ignore[arg-type]  # names are checked by replace
+
+    def settle(self, report: Report) -> None:
+        """Owe nothing any more for a report that PanDA has."""
+        self.changes.settled.append((report.job, report.serial))
+        if report.final:
+            self._journal("job", report.job, TOLD, report.status)
 
     def report(self, job_id: JobId) -> Report | None:
         """Give what is owed to PanDA about a job."""

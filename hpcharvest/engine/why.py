@@ -28,6 +28,10 @@ def utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+TOLD = "PandaTold"
+"""The journal's word for a final report that PanDA took."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """What must be known beside the job itself."""
@@ -40,6 +44,8 @@ class Circumstances:
     """The one that the job belongs to, if it does and there is a record of it."""
     report: Report | None = None
     """What is owed to PanDA about it."""
+    told_at: float = 0.0
+    """Wall seconds when PanDA took the final report; 0: it did not, or nobody remembers."""
     configured: bool = True
     """Whether the job's queue is configured."""
     in_hand: bool = True
@@ -118,7 +124,8 @@ def _over(job: Job, known: Circumstances) -> str:
 def _told(known: Circumstances) -> str:
     report = known.report
     if report is None:
-        return "PanDA was told, and nothing is owed"
+        when = f" at {known.show(known.told_at)}" if known.told_at else ""
+        return f"PanDA was told{when}, and nothing is owed"
     if report.problem:
         again = f", which is tried again in {duration(report.not_before - known.now)}" * (report.not_before > known.now)
         return f"it waits for PanDA to take the final report{again}: {report.problem}"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.cli.harvest import folders_of
 from hpcharvest.clock import SystemClock
 from hpcharvest.config.loader import load
 from hpcharvest.engine.lease import Lease
+from hpcharvest.engine.parts import folders_of
 from hpcharvest.sandbox.server import SandboxServer
 from tests.unit.test_cli_harvest import write_configuration
 

@@ -37,13 +37,16 @@ outcomes = st.builds(
 )
 stored = st.just((StoredFile(lfn="out", size=1, adler32="00000001"),))
 of_job = {"job": st.just(JOB), "at": moments}
+losses = st.builds(
+    facts.PayloadLost, **of_job, attempt=attempts, outcome=st.sampled_from(AllocationOutcome), reason=words
+)
 job_facts: st.SearchStrategy[facts.JobFact] = st.one_of(
     st.builds(facts.StagedIn, **of_job),
     st.builds(facts.PayloadWanted, **of_job),
     st.builds(facts.Assigned, **of_job, attempt=attempts, allocation=st.just(ALLOCATION)),
     st.builds(facts.PayloadStarted, **of_job, attempt=attempts, node=words),
     st.builds(facts.PayloadEnded, **of_job, attempt=attempts, outcome=outcomes),
-    st.builds(facts.PayloadLost, **of_job, attempt=attempts, outcome=st.sampled_from(AllocationOutcome), reason=words),
+    losses,
     st.builds(facts.StagedOut, **of_job, attempt=attempts, stored=stored),
     st.builds(facts.StageFailed, **of_job, transient=st.booleans(), reason=words, code=st.just(1099)),
     st.builds(facts.Unfit, **of_job, reason=words),
@@ -125,7 +128,7 @@ def test_facts_of_another_attempt_change_nothing(job: Job, fact: facts.JobFact) 
         assert apply(job, fact, PATIENCE) is job
 
 
-@given(any_job, st.builds(facts.PayloadLost, **of_job, attempt=attempts, outcome=st.sampled_from(AllocationOutcome), reason=words))  # fmt: skip
+@given(any_job, losses)
 def test_a_loss_fails_no_job_before_the_limit_and_is_no_doing_of_the_payload(job: Job, fact: facts.PayloadLost) -> None:
     after = apply(job, fact, PATIENCE)
     assert after.attempt == job.attempt

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hpcharvest.cli.controller import Life, look
-from hpcharvest.cli.harvest import database_file, folders_of
 from hpcharvest.cli.main import main
 from hpcharvest.clock import SystemClock
 from hpcharvest.config.loader import load
 from hpcharvest.engine.lease import Lease
+from hpcharvest.engine.parts import database_file, folders_of
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
 from hpcharvest.model.job import InputFile, Job, JobSpec, OutputFile

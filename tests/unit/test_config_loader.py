@@ -87,11 +87,11 @@ def test_small_file_is_filled_with_defaults(folder: Path) -> None:
 def test_nothing_of_it_can_be_changed(folder: Path) -> None:
     configuration = load(folder / "edge.toml")
     with pytest.raises(ValueError, match="frozen"):
-        configuration.controller.lease_s = 1.0  # type: ignore[misc]
+        configuration.controller.lease_s = 1.0  # type: ignore[misc]  # what mypy sees too
     with pytest.raises(TypeError):
-        configuration.queues["OTHER"] = configuration.queues["TOY"]  # type: ignore[index]
+        configuration.queues["OTHER"] = configuration.queues["TOY"]  # type: ignore[index]  # what mypy sees too
     with pytest.raises(TypeError):
-        configuration.queues["TOY"].site.batch.environment["TZ"] = "CET"  # type: ignore[index]
+        configuration.queues["TOY"].site.batch.environment["TZ"] = "CET"  # type: ignore[index]  # what mypy sees too
 
 
 def test_example_of_the_reference_page_is_read(tmp_path: Path) -> None:

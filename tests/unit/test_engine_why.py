@@ -43,7 +43,7 @@ def said(state: JobState, known: Circumstances = PLAIN, **changes: object) -> st
 
 
 def with_allocation(**changes: object) -> Circumstances:
-    return replace(PLAIN, allocation=replace(ALLOCATION, **changes))  # type: ignore[arg-type]
+    return replace(PLAIN, allocation=replace(ALLOCATION, **changes))  # type: ignore[arg-type]  # replace checks the names
 
 
 @pytest.mark.parametrize("state", JobState)

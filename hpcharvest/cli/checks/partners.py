@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from hpcharvest.cli.checks.finding import Finding, failure, ok
 from hpcharvest.config.schema import Configuration, Site
+from hpcharvest.engine.parts import client_of
+from hpcharvest.engine.parts import credentials as shown_to
 from hpcharvest.errors import HarvestError
 from hpcharvest.messenger.protocol import ExitCode
 from hpcharvest.providers.registry import batch_system
@@ -17,18 +19,14 @@ RUNNER_S = 60.0
 
 def credentials(configuration: Configuration) -> Iterator[Finding]:
     """Read what we show to PanDA."""
-    from hpcharvest.engine.service import credentials as credentials_of
-
     panda = configuration.panda
-    credentials_of(panda).check()
+    shown_to(panda).check()
     file = panda.token_file or panda.client_certificate
     yield ok(f"the credentials in {file} can be read" if file else "no credentials are configured, and none are shown")
 
 
 def panda(configuration: Configuration) -> Iterator[Finding]:
     """Ask the PanDA server whether it is alive."""
-    from hpcharvest.engine.service import client_of
-
     try:
         client_of(configuration).is_alive()
     except HarvestError as error:

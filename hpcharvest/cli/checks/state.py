@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hpcharvest.cli.checks.finding import Finding, failure, ok, warning
 from hpcharvest.cli.controller import Life, look
-from hpcharvest.cli.harvest import database_file, folders_of
 from hpcharvest.clock import SystemClock
 from hpcharvest.config.schema import Configuration
+from hpcharvest.engine.parts import database_file, folders_of
 from hpcharvest.store.connections import connect
 from hpcharvest.store.file_systems import NETWORK, file_system_of, mounts_here
 from hpcharvest.store.upgrade import HEAD, version_of
