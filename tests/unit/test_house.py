@@ -13,7 +13,10 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import click
 import pytest
+
+from hpcharvest.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ("hpcharvest/*.py",)
@@ -26,6 +29,7 @@ LOGGING: Final = {"debug", "info", "warning", "error", "exception", "critical", 
 EXEMPTION = re.compile(r"(?:noqa|type:\s*ignore)(?::\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*|\[[\w, -]*\])?")
 MACHINE_PATH = re.compile(r"(?<![\w.$}])/(?:work/(?:main|shared)|root|tmp/brief)\b")
 FILE_OF_OURS = re.compile(r"(?<![\w/.~-])((?:scripts|\.ci|docs|tests|site_configs|hpcharvest)/[\w./-]*\w)")
+COMMAND = re.compile(r"(?:`|^\s*(?:\$ )?)(?:\.venv/bin/)?hpcharvest((?: [a-z][\w-]*)+)")
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
 
 
@@ -163,6 +167,23 @@ def dead_references(source: Source) -> Iterator[int]:
             yield number
 
 
+def unknown_commands(source: Source) -> Iterator[int]:
+    """Find commands of ours, in backquotes or in blocks of code, that the command line does not know."""
+    in_block = False
+    for number, line in enumerate(source.text.splitlines(), start=1):
+        in_block ^= line.lstrip().startswith("```")
+        found = [match for match in COMMAND.finditer(line) if in_block or match.group().startswith("`")]
+        if not all(_is_known(match.group(1).split()) for match in found):
+            yield number
+
+
+def _is_known(words: list[str]) -> bool:
+    command: click.Command | None = main
+    while words and isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), words.pop(0))
+    return command is not None
+
+
 def _broad(source: Source) -> Iterator[ast.ExceptHandler]:
     for node in source.nodes:
         if isinstance(node, ast.ExceptHandler) and (node.type is None or _is_broad(node.type)):
@@ -257,6 +278,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "an exemption from a check has its reason on its line": Rule(found=bare_exemptions, files=PYTHON),
     "no path of one machine": Rule(found=machine_paths, files=EVERYTHING),
     "what is referred to is there": Rule(found=dead_references, files=("*.md",)),
+    "commands that are written of are there": Rule(found=unknown_commands, files=("*.md",)),
 }
 
 BROKEN: Final = [
@@ -283,6 +305,8 @@ BROKEN: Final = [
     ("no path of one machine", ".ci/run", "cd /" + "root"),
     ("what is referred to is there", "README.md", "run `scripts/nothing`"),
     ("what is referred to is there", "docs/a.md", "[here](nowhere.md#top)"),
+    ("commands that are written of are there", "README.md", "try `hpcharvest fly`"),
+    ("commands that are written of are there", "README.md", "```\n$ hpcharvest jobs fly 1\n```"),
 ]
 KEPT: Final = [
     ("no mocks", "tests/a.py", "import unit"),
@@ -295,6 +319,7 @@ KEPT: Final = [
     ("an exemption from a check has its reason on its line", "tests/a.py", "x = 1  # " + "noqa: S105 - a test's"),
     ("no path of one machine", "docs/a.md", "/work/z19/me, $HOME/root and https://example.org/root"),
     ("what is referred to is there", "README.md", "`scripts/test`, [us](CONTRIBUTING.md), [there](https://x.org)"),
+    ("commands that are written of are there", "README.md", "hpcharvest is ours\n```\nhpcharvest jobs list x\n```"),
 ]
 
 
