@@ -14,7 +14,7 @@ from hpcharvest.engine.effects import Hands
 from hpcharvest.engine.events import Event, SegmentArrived
 from hpcharvest.engine.turn import Turn
 from hpcharvest.engine.watch import Watch
-from hpcharvest.errors import BatchUnreachable, HarvestError, StorageUnavailable, SubmissionUnknown
+from hpcharvest.errors import BatchUnreachable, ConfigurationError, HarvestError, StorageUnavailable, SubmissionUnknown
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.messenger.protocol import Closed, PayloadEnded, PayloadStarted, Record, RunnerLeft, RunnerStarted
 from hpcharvest.model import facts
@@ -214,6 +214,12 @@ class Allocations:
         queue = self._configuration.queues.get(allocation.queue)
         return queue.site.name if queue else ""
 
+    def _queue(self, allocation: Allocation) -> Queue:
+        queue = self._configuration.queues.get(allocation.queue)
+        if queue is None:
+            raise ConfigurationError(f"the queue {allocation.queue} is configured no more")
+        return queue
+
     def _mailbox(self, number: AllocationId) -> Mailbox:
         return Mailbox(self._folders.allocation(number))
 
@@ -223,7 +229,7 @@ class Allocations:
         """Look for the batch job by its tag if it may be there already; else write what it needs, and submit it."""
         at = self._clock.wall
         try:
-            queue = self._configuration.queues[allocation.queue]
+            queue = self._queue(allocation)
             system = self._systems[queue.site.name]
             batch_id = system.find(allocation.tag) if allocation.submissions > 1 else ""
             if not batch_id:
@@ -266,7 +272,7 @@ class Allocations:
 
     def _cancel(self, allocation: Allocation) -> None:
         try:
-            self._systems[self._site(allocation)].cancel([allocation.batch_id])
+            self._systems[self._queue(allocation).site.name].cancel([allocation.batch_id])
         except HarvestError as error:
             logger.warning("allocation %s cannot be cancelled: %s; will try again", allocation.id, error)
 

@@ -93,7 +93,7 @@ class Intake:
         """Say how many jobs there is room for; 0 if they are too few to ask for."""
         queue = self._queues[name]
         wanted = min(queue.fetch_chunk, queue.max_jobs - self._held[name])
-        return wanted if wanted >= min(FEW, queue.max_jobs) else 0
+        return wanted if wanted >= min(FEW, queue.max_jobs, queue.fetch_chunk) else 0
 
     def keep(self, event: Fetched, turn: Turn) -> Answer | None:
         """Make an answer durable; it is to be parsed when that is committed."""

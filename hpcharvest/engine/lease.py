@@ -153,7 +153,9 @@ def dead(holder: Holder) -> bool:
     if holder.boot != _boot():
         return True
     try:
-        return abs(psutil.Process(holder.pid).create_time() - holder.started) > 1.0
+        process = psutil.Process(holder.pid)
+        # A dead one that nobody reaped, as in a container without an init, still has its number.
+        return abs(process.create_time() - holder.started) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
