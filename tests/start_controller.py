@@ -35,7 +35,7 @@ def main() -> int:
     try:
         run(configuration, once=given.once, wait_for_lease=given.wait, around_commit=_killer(given.die_at))
     except LeaseHeld as error:
-        print(error, file=sys.stderr)
+        logging.error("%s", error)  # noqa: TRY400, LOG015 - a program's last words
         return LEASE_HELD_EXIT
     return 0
 

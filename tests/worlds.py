@@ -25,7 +25,7 @@ PROGRAM = "work"
 WORK = """\
 #!/bin/bash
 # Notes that it ran, and does as it is told: write NAME, copy FROM TO, sleep SECONDS, say WORD, exit CODE.
-attempt=${PWD##*/}; job=${PWD%/*}; job=${job##*/}
+me=${PWD##*/}; job=${me%.*}; attempt=${me#*.}
 echo "start $job $attempt" >>"$TALLY"
 while [ $# -gt 0 ]; do
     case $1 in
