@@ -76,10 +76,19 @@ class Allocations:
             alive = sum(1 for one in turn.live_allocations() if self._site(one) == queue.site.name)
             if alive >= limits.max_allocations:
                 self._look_again.pop(name, None)
-            elif now >= self._look_again.setdefault(name, now + limits.linger_s) or len(waiting) >= limits.max_jobs:
+                continue
+            if name not in self._look_again:
+                self._look_again[name] = now + self._for_company(waiting, limits, turn)
+            if now >= self._look_again[name] or len(waiting) >= limits.max_jobs:
                 self._look_again.pop(name)
                 self._plan(name, queue, limits, alive, turn)
         return min(self._look_again.values(), default=float("inf")) - now
+
+    def _for_company(self, waiting: dict[JobId, Job], limits: Limits, turn: Turn) -> float:
+        """Give the seconds for which waiting jobs wait for company; what they waited for an earlier process counts."""
+        ready = [job.since for job in waiting.values() if not lifecycle.waits(job.not_before, turn.now, self._patience)]
+        waited = turn.now - min(ready, default=turn.now)
+        return min(max(limits.linger_s - waited, 0.0), limits.linger_s)
 
     def follow(self, allocation: Allocation) -> None:
         """Look after an allocation that is alive, and no more after one that is over."""

@@ -72,6 +72,10 @@ class DagWindow:
         self._backlog = True
         """Whether the database may have waiting jobs that are not at hand."""
 
+    def holds(self, job: JobId) -> bool:
+        """Whether the job's DAG lies in Parsl."""
+        return job in self._inside
+
     def moving(self) -> bool:
         """Whether any job inside is moving data, rather than waiting for its payload."""
         return any(state in _MOVING for state in self._inside.values())

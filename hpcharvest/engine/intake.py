@@ -125,17 +125,19 @@ class Intake:
         queue = self._known_queues.get(answer.queue)
         known = turn.database.jobs.known([spec.panda_id for spec in decoded.jobs])
         for spec in decoded.jobs:
+            if spec.panda_id in turn.changes.new_jobs:
+                continue  # two answers in one turn, of which the second was a redelivery
             seen = known.get(spec.panda_id)
             if seen is not None and (seen[0] >= spec.attempt_nr or not seen[1].final):
                 logger.info("job %s was handed out again; we have it", spec.panda_id)
                 continue
             earlier = turn.database.jobs.get(spec.panda_id) if seen is not None else None
-            turn.receive(self._job(spec, answer, queue, earlier))
+            job = self._job(spec, answer, queue, earlier)
+            turn.receive(job)
+            if not job.state.final:
+                self._held[answer.queue] = self._held.get(answer.queue, 0) + 1
         for refused in decoded.refused:
             self._refuse(refused, answer, turn)
-        for job in turn.changes.new_jobs.values():
-            if job.queue == answer.queue and not job.state.final:
-                self._held[answer.queue] = self._held.get(answer.queue, 0) + 1
 
     def _job(self, spec: JobSpec, answer: Answer, queue: Queue | None, earlier: Job | None) -> Job:
         """Make our record of a job; one that can never run here is a failed one at once."""

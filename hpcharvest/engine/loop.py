@@ -173,7 +173,10 @@ class Loop:
         for allocation in turn.changes.allocations.values():
             self._crew.allocations.follow(allocation)
         for job_id in turn.touched:
-            if job := self._crew.mirror.jobs.get(job_id):
+            job = self._crew.mirror.jobs.get(job_id)
+            if job is None and self._crew.dags.holds(job_id):
+                job = turn.job(job_id)  # it is over and forgotten, but its DAG must still be told
+            if job is not None:
                 self._follow(job, turn)
         for allocation in list(self._crew.mirror.allocations.values()):
             self._crew.allocations.issue(allocation, turn, begun=allocation.id in begun and allocation.submissions > 0)

@@ -69,10 +69,25 @@ class Reports:
 
     def next_at(self, mirror: Mirror) -> float:
         """Steady seconds when something is to be sent or asked; infinity if nothing is owed."""
-        unsure = mirror.sending - self._in_flight
-        asking = self._next_question if unsure else float("inf")
-        owed = len(mirror.reports) > len(mirror.sending | self._in_flight)
-        return min(asking, self._next_send if owed else float("inf"))
+        unsure = mirror.sending - self._in_flight and not self._hands.holds(ASK)
+        return min(self._next_question if unsure else float("inf"), self._send_at(mirror))
+
+    def _send_at(self, mirror: Mirror) -> float:
+        """Steady seconds when something is to be sent. What is under way ends with an event: until then, nothing is."""
+        if self._hands.holds(SEND):
+            return float("inf")
+        now = self._clock.wall()
+        owed = (
+            one.not_before - now if lifecycle.waits(one.not_before, now, self._patience) else 0.0
+            for one in mirror.reports.values()
+            if one.state is ReportState.OWED and one.job not in self._in_flight
+        )
+        soonest = float("inf")
+        for pause in owed:
+            soonest = min(soonest, pause)
+            if not pause:
+                break
+        return max(self._next_send, self._clock.steady() + soonest)
 
     def pick(self, turn: Turn) -> None:
         """Choose the next batch; its final reports are marked in this very turn."""
