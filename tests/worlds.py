@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -46,11 +48,14 @@ ENDS = frozenset({"finished", "failed", "cancelled", "closed"})
 QUICK: Mapping[str, Any] = {"fetch_interval_s": 0.5, "report_interval_s": 0.1}
 
 
-def eventually(holds: Callable[[], object], what: str, timeout_s: float = 30.0, pause_s: float = 0.1) -> None:
-    """Wait until something holds. AssertionError if it does not in time."""
+def eventually(
+    holds: Callable[[], object], what: str | Callable[[], str], timeout_s: float = 30.0, pause_s: float = 0.1
+) -> None:
+    """Wait until something holds. AssertionError if it does not in time, with what it was or how things are then."""
     give_up_at = time.monotonic() + timeout_s
     while not holds():
-        assert time.monotonic() < give_up_at, f"not in {timeout_s:g} s: {what}"
+        if time.monotonic() > give_up_at:
+            raise AssertionError(f"not in {timeout_s:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(pause_s)
 
 
@@ -113,6 +118,11 @@ def tick(inside: World, times: int = 1) -> None:
 _numbers = itertools.count(1000)
 
 
+def next_number() -> int:
+    """Give a number that no job has, and no other file's name."""
+    return next(_numbers)
+
+
 def job(parameters: str = "write {out}", **more: Any) -> dict[str, Any]:
     """Make a job of `PROGRAM` with one output, {out}, and a log; `more` as in `make_job`."""
     number = next(_numbers)
@@ -155,6 +165,18 @@ def server_job(inside: World, number: int) -> dict[str, Any]:
     return next(one for one in inside.jobs() if one["panda_id"] == number)
 
 
+def kill(inside: World, numbers: list[int]) -> None:
+    """Ask the server to have jobs killed, as their owner would."""
+    request = urllib.request.Request(  # noqa: S310 - our own loopback server
+        f"{inside.url}/api/v1/job/kill",
+        data=json.dumps({"job_ids": numbers}).encode(),
+        headers={"Content-Type": "application/json", "Accept": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - the same
+        said = json.load(answer)
+    assert said["success"], said
+
+
 def all_over(inside: World) -> bool:
     """Whether the server wants to hear of no job any more."""
     return all(state in ENDS for state in states(inside).values())
@@ -162,7 +184,7 @@ def all_over(inside: World) -> bool:
 
 def until_all_over(inside: World, timeout_s: float = 40.0) -> dict[int, str]:
     """Wait for the end of all jobs, and give the server's states."""
-    eventually(lambda: all_over(inside), f"all jobs over; {states(inside)}\n{log_of(inside)}", timeout_s, 0.2)
+    eventually(lambda: all_over(inside), lambda: f"all jobs over; {states(inside)}\n{log_of(inside)}", timeout_s, 0.2)
     return states(inside)
 
 

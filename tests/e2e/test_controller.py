@@ -81,11 +81,15 @@ def test_ticks_of_cron_bring_jobs_to_their_end(tmp_path: Path) -> None:
         worlds.assert_books_agree(inside, numbers)
 
 
-def test_a_tick_does_not_leave_before_jobs_have_had_their_company(tmp_path: Path) -> None:
-    recipe = Recipe(allocation={"linger_s": 7.0})
+def test_jobs_wait_for_company_over_several_ticks(tmp_path: Path) -> None:
+    recipe = Recipe(allocation={"linger_s": 6.0})
     with worlds.world(tmp_path, recipe) as inside:
         numbers = worlds.submit(inside, [worlds.job()])
+        worlds.tick(inside)
+        assert "for company" not in worlds.log_of(inside)
+        time.sleep(5.0)
         worlds.tick(inside, times=2)
+        worlds.until_all_over(inside, timeout_s=2)
         worlds.assert_books_agree(inside, numbers)
 
 
