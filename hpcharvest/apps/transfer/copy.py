@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 from hpcharvest.apps.transfer.mover import Moved
 from hpcharvest.errors import ChecksumMismatch, SourceMissing, StorageUnavailable, TransferError
 
-CHUNK = 4 << 20
-"""Bytes read at a time: large enough for parallel file systems, small enough for a login node."""
+CHUNK = 1 << 20
+"""Bytes read at a time at the most: large enough for parallel file systems, small enough for a login node."""
 
 _GONE = {errno.ENOENT, errno.ENOTDIR}
 _FORBIDDEN = {errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
@@ -82,10 +82,10 @@ def _copy(source: Path, destination: Path, *, durable: bool) -> Moved:
 
 
 def _pour(reader: int, destination: Path, *, durable: bool) -> Moved:
-    writer = _create(destination)
+    writer, at_once = _create(destination), _at_once(reader)
     try:
         size, checksum = 0, 1
-        while chunk := os.read(reader, CHUNK):
+        while chunk := os.read(reader, at_once):
             checksum = zlib.adler32(chunk, checksum)
             size += len(chunk)
             view = memoryview(chunk)
@@ -96,6 +96,11 @@ def _pour(reader: int, destination: Path, *, durable: bool) -> Moved:
     finally:
         os.close(writer)
     return Moved(size=size, adler32=f"{checksum:08x}")
+
+
+def _at_once(reader: int) -> int:
+    """Say how much to read at a time: a buffer that is larger than the file costs more than the file."""
+    return min(CHUNK, max(os.fstat(reader).st_size, 4096))
 
 
 def _create(path: Path) -> int:
@@ -117,8 +122,8 @@ def _sum(path: Path) -> Moved:
     except OSError as error:
         raise _told(error, path) from error
     try:
-        size, checksum = 0, 1
-        while chunk := os.read(reader, CHUNK):
+        size, checksum, at_once = 0, 1, _at_once(reader)
+        while chunk := os.read(reader, at_once):
             checksum = zlib.adler32(chunk, checksum)
             size += len(chunk)
     except OSError as error:
