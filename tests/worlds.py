@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -74,11 +74,14 @@ def world(folder: Path, recipe: Recipe | None = None, programs: Mapping[str, str
 
 
 class Controller:
-    """A controller's process in a world; ended, with its allocations left alone, at the end of the context."""
+    """A controller's process in a world; ended, with its allocations left alone, at the end of the context.
 
-    def __init__(self, inside: World, *arguments: str) -> None:
+    `around`: the words of a program that becomes the controller in the end, such as `unshare`.
+    """
+
+    def __init__(self, inside: World, *arguments: str, around: Sequence[str] = ()) -> None:
         self._log = inside.folder / "controller.log"
-        self._argv = [sys.executable, str(START), str(inside.config), *arguments]
+        self._argv = [*around, sys.executable, str(START), str(inside.config), *arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

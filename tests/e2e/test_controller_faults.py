@@ -1,4 +1,4 @@
-"""Nodes, batch daemon, server and disk fail: nothing is lost, nothing is told twice, and nobody's payload is to blame."""
+"""Nodes, batch daemon and server fail: nothing is lost, nothing is told twice, and no payload is to blame."""
 
 from __future__ import annotations
 

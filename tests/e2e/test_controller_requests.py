@@ -61,7 +61,7 @@ def test_panda_stops_jobs_that_wait_in_the_batch_queue(tmp_path: Path) -> None:
             inside.cluster.node_down(name)
         with Controller(inside):
             numbers = worlds.submit(inside, [worlds.job() for _ in range(3)])
-            worlds.eventually(lambda: inside.cluster.status(), "an allocation waits")
+            worlds.eventually(inside.cluster.status, "an allocation waits")
             worlds.kill(inside, numbers)
             worlds.eventually(
                 lambda: {record(inside, number) for number in numbers} == {JobState.CANCELLED},
@@ -131,7 +131,7 @@ def test_a_job_stopped_while_its_input_is_on_the_way_leaves_no_dag_behind(tmp_pa
         os.mkfifo(pipe)
         (stopped,) = worlds.submit(inside, [slow])
         worlds.eventually(
-            lambda: worlds.states(inside)[stopped] not in {"activated", "sent"}, "PanDA knows that we have it"
+            lambda: worlds.states(inside)[stopped] not in {"activated", "sent"}, "PanDA hears of it"
         )
         assert until_answered(inside, ask(inside, Verb.KILL_JOB, stopped)).startswith("done")
         worlds.until_all_over(inside)
