@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -53,6 +54,7 @@ class Dags:
         # Every failure of a stage comes to the witness with its reason; Parsl's own account of it would only repeat it.
         logging.getLogger("parsl").setLevel(logging.ERROR)
         logging.getLogger("parsl.dataflow.dflow").addFilter(lambda record: record.funcName != "handle_exec_update")
+        shutil.rmtree(run_dir, ignore_errors=True)  # Parsl makes a folder at every start, and leaves it
         self._witness = witness
         self.allocations = AllocationExecutor(witness.payload_wanted)
         self._kernel = DataFlowKernel(

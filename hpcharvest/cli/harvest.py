@@ -42,7 +42,7 @@ def opened(config: Path) -> Iterator[Harvest]:
     if file is not None and not file.exists():
         raise StoreError(f"there is no database {file} yet: the first `hpcharvest run` makes it")
     policy = configuration.controller.network_file_system
-    database = Database.open(configuration.controller.database, network_file_system=policy)
+    database = Database.open(configuration.controller.database, network_file_system=policy, may_upgrade=False)
     try:
         yield Harvest(configuration, folders_of(configuration), database, SystemClock())
     finally:

@@ -123,7 +123,7 @@ class Controller(Section):
     work_dir: AbsolutePath
     """The folder in which jobs and allocations have theirs, on the file system that the nodes share."""
     state_dir: AbsolutePath = Field(default_factory=state_below_work)
-    """The folder of the database and the lock. The default keeps all in one place; where work_dir is on a network file
+    """The folder of the database. The default keeps all in one place; where work_dir is on a network file
     system, name a folder on a local disk that survives a reboot, since SQLite is at home there only."""
     database: DatabaseUrl = Field(default_factory=sqlite_in_state)
     """The database's URL, without a password: `sqlite:////folder/file` or `postgresql://user@host/name`."""
@@ -164,7 +164,7 @@ class Panda(Section):
     token_file: NearPath | None = None
     """The file of our bearer token, read anew whenever it changes."""
     origin: str = ""
-    """The virtual organisation and role that go with a token, such as `atlas.production`."""
+    """The virtual organisation and role that go with a token, such as `atlas:production`."""
     max_answer_mb: PositiveCount = 200
     """The largest answer that is read, in MB."""
     update_chunk: PositiveCount = 200

@@ -25,7 +25,7 @@ from hpcharvest.config.base import (
     not_below,
 )
 
-Dialect = Literal["local", "slurm", "pbs", "cobalt", "lsf", "saga"]
+Dialect = Text
 LauncherName = Literal["mpiexec", "srun", "aprun", "jsrun", "none"]
 
 LAUNCHER_PLACEHOLDERS = frozenset({"hosts", "nodes", "ranks", "ranks_per_node", "cores"})
@@ -100,7 +100,8 @@ class Batch(Section):
     """How to talk to the batch system."""
 
     dialect: Dialect
-    """The batch system's language; `local` is the small one that comes with hpcharvest."""
+    """The batch system's language: `local`, the small one that comes with hpcharvest, or one that another package
+    adds."""
     command: Command = ()
     """The words that begin each command of the batch system, where they are not just found through PATH; for `local`:
     the program with its `--spool`."""

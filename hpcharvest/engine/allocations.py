@@ -22,7 +22,7 @@ from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.commands import CancelBatch, CloseJournal, Submit
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
 from hpcharvest.model.job import Job
-from hpcharvest.model.states import AllocationState, JobState, PayloadResult
+from hpcharvest.model.states import AllocationOutcome, AllocationState, JobState, PayloadResult
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.dialect import BatchRequest
 from hpcharvest.sizing.policy import Candidate, Limits, Plan, plan, why_never
@@ -194,6 +194,12 @@ class Allocations:
         match record:
             case PayloadStarted():
                 turn.tell(facts.PayloadStarted(job=record.job, attempt=record.attempt, node=record.node, at=at))
+            case PayloadEnded() if self._withdrawn(record, number, turn):
+                reason = "its allocation was withdrawn"
+                cancelled = AllocationOutcome.CANCELLED
+                turn.tell(
+                    facts.PayloadLost(job=record.job, attempt=record.attempt, outcome=cancelled, reason=reason, at=at)
+                )
             case PayloadEnded():
                 turn.tell(facts.PayloadEnded(job=record.job, attempt=record.attempt, outcome=record.outcome, at=at))
             case RunnerStarted():
@@ -202,6 +208,11 @@ class Allocations:
                 )
             case RunnerLeft() | Closed():
                 self._closed(number, record, at, turn)
+
+    def _withdrawn(self, record: PayloadEnded, number: AllocationId, turn: Turn) -> bool:
+        """Whether a payload was not run because somebody withdrew its allocation."""
+        allocation = turn.allocation(number)
+        return record.outcome.result is PayloadResult.NOT_RUN and bool(allocation and allocation.cancel_requested)
 
     def _closed(self, number: AllocationId, last: RunnerLeft | Closed, at: float, turn: Turn) -> None:
         """Nothing can follow: name the end, and let go of the jobs whose outcome will never come."""
@@ -280,7 +291,9 @@ class Allocations:
         self._watch.follow(allocation, self._site(allocation), mailbox)
 
     def _cancel(self, allocation: Allocation) -> None:
+        """Ask the runner to leave, which works also while the batch system does not answer, and the batch system."""
         try:
+            self._mailbox(allocation.id).leave_kill_all()
             self._systems[self._queue(allocation).site.name].cancel([allocation.batch_id])
         except HarvestError as error:
             logger.warning("allocation %s cannot be cancelled: %s; will try again", allocation.id, error)

@@ -95,14 +95,12 @@ class Intake:
         wanted = min(queue.fetch_chunk, queue.max_jobs - self._held[name])
         return wanted if wanted >= min(FEW, queue.max_jobs, queue.fetch_chunk) else 0
 
-    def keep(self, event: Fetched, turn: Turn) -> Answer | None:
+    def keep(self, event: Fetched, turn: Turn) -> None:
         """Make an answer durable; it is to be parsed when that is committed."""
-        if event.body is None:
-            return None
-        answer = Answer(id=self._next_answer, queue=event.queue, at=event.at, body=event.body)
-        self._next_answer += 1
-        turn.changes.answers.append(answer)
-        return answer
+        if event.body is not None:
+            answer = Answer(id=self._next_answer, queue=event.queue, at=event.at, body=event.body)
+            self._next_answer += 1
+            turn.changes.answers.append(answer)
 
     def failed(self, event: FetchFailed) -> None:
         """Say that PanDA could not be asked."""
@@ -138,6 +136,9 @@ class Intake:
                 self._held[answer.queue] = self._held.get(answer.queue, 0) + 1
         for refused in decoded.refused:
             self._refuse(refused, answer, turn)
+        logger.info(
+            "answer %s for %s: %d jobs, %d refused", answer.id, answer.queue, len(decoded.jobs), len(decoded.refused)
+        )
 
     def _job(self, spec: JobSpec, answer: Answer, queue: Queue | None, earlier: Job | None) -> Job:
         """Make our record of a job; one that can never run here is a failed one at once."""

@@ -9,10 +9,12 @@ never compared.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +22,8 @@ import psutil
 
 from hpcharvest.clock import Clock
 from hpcharvest.errors import LeaseHeld, StorageUnavailable
+
+logger = logging.getLogger(__name__)
 
 WATCH_S = 0.5
 """Seconds between two looks at somebody else's lease."""
@@ -61,7 +65,10 @@ class Lease:
 
         `wait` is called with seconds to pass.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageUnavailable(f"{self._path.parent} cannot be made: {error.strerror}") from error
         seen, since = None, self._clock.steady()
         while not self._take_new():
             holder = read(self._path)
@@ -92,8 +99,13 @@ class Lease:
         if holder.token != self._me.token:
             raise LeaseHeld(f"{self._path} was taken over by process {holder.pid} on {holder.host}; this one stops")
         self._me = Holder(**{**asdict(self._me), "renewals": self._me.renewals + 1})
-        self._write(self._path.with_suffix(f".{self._me.token}"))
-        self._path.with_suffix(f".{self._me.token}").replace(self._path)
+        try:
+            self._draft().replace(self._path)
+        except StorageUnavailable as error:
+            if now > self._renewed + self._lease_s:
+                raise
+            logger.warning("%s; another controller may take over in %.0f s", error, self._renewed + self._lease_s - now)
+            return
         self._renewed = now
 
     def release(self) -> None:
@@ -104,8 +116,7 @@ class Lease:
 
     def _take_new(self) -> bool:
         """Take a lease that nobody holds; exclusive, whoever else tries."""
-        draft = self._path.with_suffix(f".{self._me.token}")
-        self._write(draft)
+        draft = self._draft()
         try:
             os.link(draft, self._path)
         except FileExistsError:
@@ -114,24 +125,32 @@ class Lease:
             draft.unlink(missing_ok=True)
         return True
 
-    def _take_over(self, dead: Holder) -> None:
+    def _take_over(self, gone: Holder) -> None:
         """Put a dead lease out of the way; of several who do, one alone moves it."""
-        grave = self._path.with_suffix(f".dead.{dead.token}.{self._me.token}")
+        grave = self._path.with_suffix(f".dead.{gone.token}.{self._me.token}")
         try:
             self._path.rename(grave)
         except FileNotFoundError:
             return
         buried = read(grave)
-        if buried is not None and buried.token != dead.token:
+        if buried is not None and buried.token != gone.token:
             # Between our look and our move a new holder came: what we moved is alive, and goes back.
             os.link(grave, self._path)
         grave.unlink()
 
-    def _write(self, path: Path) -> None:
-        with path.open("w") as file:
-            json.dump(asdict(self._me), file)
-            file.flush()
-            os.fsync(file.fileno())
+    def _draft(self) -> Path:
+        """Write what we hold to a file beside the lease. Raises StorageUnavailable, and leaves nothing behind."""
+        draft = self._path.with_suffix(f".{self._me.token}")
+        try:
+            with draft.open("w") as file:
+                json.dump(asdict(self._me), file)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise StorageUnavailable(f"the lease {self._path} cannot be written: {error.strerror}") from error
+        return draft
 
 
 def read(path: Path) -> Holder | None:

@@ -99,7 +99,7 @@ def _assigned(job: Job, fact: facts.Assigned, _: Patience) -> Job:
 def _payload_started(job: Job, fact: facts.PayloadStarted, _: Patience) -> Job:
     if job.state is not JobState.ASSIGNED or fact.attempt != job.attempt:
         return job
-    return _go(job, JobState.RUNNING, fact.at)
+    return _go(job, JobState.RUNNING, fact.at, error="")
 
 
 def _payload_ended(job: Job, fact: facts.PayloadEnded, patience: Patience) -> Job:
@@ -126,6 +126,8 @@ _PAYLOAD_ERRORS = {
 def _payload_lost(job: Job, fact: facts.PayloadLost, patience: Patience) -> Job:
     if job.state not in _IN_ALLOCATION or fact.attempt != job.attempt:
         return job
+    if fact.outcome is AllocationOutcome.CANCELLED and not job.kill_requested:  # somebody's wish, and no loss
+        return _go(job, JobState.QUEUED, fact.at, allocation=None, error=fact.reason)
     return _requeued(job, fact.at, f"allocation {job.allocation} {fact.outcome}: {fact.reason}", patience)
 
 
@@ -288,7 +290,9 @@ def _segment_read(allocation: Allocation, fact: facts.SegmentRead, _: Patience) 
 
 
 def _heartbeat_moved(allocation: Allocation, fact: facts.HeartbeatMoved, _: Patience) -> Allocation:
-    return replace(allocation, heard_at=fact.at) if fact.at > allocation.heard_at else allocation
+    return (
+        allocation if fact.beat == allocation.heartbeat else replace(allocation, heard_at=fact.at, heartbeat=fact.beat)
+    )
 
 
 def _journal_closed(allocation: Allocation, fact: facts.JournalClosed, _: Patience) -> Allocation:

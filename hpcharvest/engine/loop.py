@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,16 +70,20 @@ class Loop:
     def __init__(
         self,
         crew: Crew,
+        *,
         settings: Controller,
         events: SimpleQueue[Event],
         clock: Clock,
         around_commit: Callable[[str], None],
+        stop_asked: threading.Event,
     ) -> None:
         self._crew = crew
         self._settings = settings
         self._events = events
         self._clock = clock
         self._around_commit = around_commit
+        self._stop_asked = stop_asked
+        """Set when somebody asks us to stop, also while the queue is not looked at."""
         self._timers: list[tuple[float, JobId]] = []
         self._plan_in = float("inf")
         self.stopping = ""
@@ -129,6 +134,13 @@ class Loop:
         )
 
     def _handle(self, event: Event, turn: Turn) -> None:
+        """Let one event change the records. What nobody foresaw about one must not keep the others from being heard."""
+        try:
+            self._dispatch(event, turn)
+        except Exception:
+            logger.exception("%s could not be taken in, and is passed over", type(event).__name__)
+
+    def _dispatch(self, event: Event, turn: Turn) -> None:
         if isinstance(event, facts.JobFact):
             turn.tell(event)
         elif isinstance(event, facts.AllocationFact):
@@ -155,7 +167,7 @@ class Loop:
                 self._crew.database.commit(turn.changes)
                 break
             except StoreError as error:
-                if not error.transient:
+                if not error.transient or self._stop_asked.is_set():
                     raise
                 logger.error("cannot commit: %s; nothing is lost, trying again", error)  # noqa: TRY400 - its words suffice
                 self._crew.watchdog.pause(COMMIT_PAUSE_S)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -79,6 +80,7 @@ class Service:
         self._around_commit = around_commit
         self._folders = folders_of(configuration)
         self._events: SimpleQueue[Event] = SimpleQueue()
+        self._stop_asked = threading.Event()
         self._mirror = Mirror()
         self._lease = Lease(self._folders.lease, configuration.controller.lease_s, clock)
 
@@ -104,6 +106,7 @@ class Service:
         """Let SIGTERM and SIGINT ask the loop to stop; give a way to wait that they interrupt."""
 
         def ask(number: int, _frame: object) -> None:
+            self._stop_asked.set()
             self._events.put(StopAsked(why=signal.Signals(number).name))
 
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -135,7 +138,14 @@ class Service:
             stage_threads=settings.stage_threads,
         )
         crew = self._crew(database, client, hands, dags)
-        self.loop = Loop(crew, settings, events, clock, self._around_commit)
+        self.loop = Loop(
+            crew,
+            settings=settings,
+            events=events,
+            clock=clock,
+            around_commit=self._around_commit,
+            stop_asked=self._stop_asked,
+        )
         self._stack.callback(self.loop.last_turn)  # the stack is taken down from its end: this comes after the others
         for close in (self._watch.close, dags.close, hands.close):
             self._stack.callback(close)

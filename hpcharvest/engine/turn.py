@@ -11,7 +11,7 @@ from hpcharvest.engine import lifecycle
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.why import TOLD
 from hpcharvest.model.allocation import Allocation
-from hpcharvest.model.facts import AllocationFact, JobFact, SegmentRead
+from hpcharvest.model.facts import AllocationFact, HeartbeatMoved, JobFact, SegmentRead
 from hpcharvest.model.ids import AllocationId, JobId
 from hpcharvest.model.job import Job
 from hpcharvest.model.report import Report
@@ -89,9 +89,11 @@ class Turn:
             return after
         self.changes.allocations[after.id] = after
         if after.state is not allocation.state:
-            detail = after.outcome or after.batch_words
-            logger.info("allocation %s: %s (batch job %s) %s", after.id, after.state, after.batch_id or "-", detail)
-        if not isinstance(fact, SegmentRead):
+            detail = ", ".join(filter(None, (after.outcome, after.batch_words)))
+            logger.info(
+                "allocation %s: %s (batch job %s) %s", after.id, after.state, after.batch_id or "-", detail or "-"
+            )
+        if not isinstance(fact, SegmentRead | HeartbeatMoved):  # they are too many, and say nothing to people
             self._journal("allocation", after.id, type(fact).__name__, after.batch_words or after.batch_id)
         return after
 
@@ -124,7 +126,7 @@ class Turn:
         self._journal("job", job.id, action, job.error if job.error != before.error else "")
         if job.state is before.state:
             return
-        logger.info("job %s: %s%s", job.id, job.state, f" ({job.error})" if job.error else "")
+        logger.info("job %s: %s%s", job.id, job.state, f" ({job.error})" if job.error != before.error else "")
         if _TOLD_AS.get(job.state, job.state) is not _TOLD_AS.get(before.state, before.state):
             self._owe(job)
 

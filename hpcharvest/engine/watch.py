@@ -35,9 +35,9 @@ class Watched:
     mailbox: Mailbox
     next_segment: int
     pause: float
+    heartbeat: float
     next_look: float = 0.0
     next_beat: float = 0.0
-    heartbeat: float | None = None
     closed: bool = False
 
 
@@ -52,7 +52,7 @@ class Asked:
 
 
 class Watch:
-    """The poller's thread. `ids` gives, for a site, the batch ids that are to be asked about, by allocation."""
+    """The poller's thread, and what it looks after."""
 
     def __init__(
         self,
@@ -90,7 +90,12 @@ class Watch:
         with self._lock:
             if allocation.id not in self._watched:
                 self._watched[allocation.id] = Watched(
-                    allocation.id, site, mailbox, allocation.next_segment, self._patience.journal_poll_s
+                    allocation.id,
+                    site,
+                    mailbox,
+                    allocation.next_segment,
+                    self._patience.journal_poll_s,
+                    allocation.heartbeat,
                 )
                 self._wake.set()
             if allocation.batch_id:
@@ -154,7 +159,7 @@ class Watch:
         beat = one.mailbox.heartbeat_mtime()
         if beat is not None and beat != one.heartbeat:
             one.heartbeat = beat
-            self._events.put(HeartbeatMoved(allocation=one.number, at=self._clock.wall()))
+            self._events.put(HeartbeatMoved(allocation=one.number, beat=beat, at=self._clock.wall()))
 
     def _ask(self, site: str, asked: Asked, watched: list[Watched]) -> None:
         """Ask a batch system once about all its batch jobs. If it does not answer, nothing is known about any."""

@@ -15,13 +15,19 @@ from hpcharvest.engine.lease import Lease
 from hpcharvest.engine.sweeper import remove
 from hpcharvest.engine.turn import Turn
 from hpcharvest.errors import HarvestError
+from hpcharvest.model.ids import AllocationId, JobId
 from hpcharvest.panda.client import PandaClient
+from hpcharvest.store.changes import Entry
 from hpcharvest.store.database import Database
 
 logger = logging.getLogger(__name__)
 
 PURGE_S = 3600.0
 DAY_S = 86400.0
+REMINDED, PURGED = "PandaReminded", "Purged"
+"""The journal's words for what the watchdog does from time to time."""
+LATEST = 20
+"""Entries of the service's journal among which the last of each kind is."""
 
 
 class Watchdog:
@@ -48,8 +54,8 @@ class Watchdog:
         self._clock = clock
         self._started = clock.wall()
         self._next_beat = 0.0
-        self._next_reminder = clock.steady() + self._interval_s
-        self._next_purge = clock.steady() + PURGE_S / 60
+        self._next_reminder = self._due(REMINDED, self._interval_s)
+        self._next_purge = self._due(PURGED, PURGE_S)
         self._sleep = threading.Event()
 
     def renew_lease(self) -> None:
@@ -72,10 +78,18 @@ class Watchdog:
             self._remind(turn)
         if now >= self._next_purge:
             self._next_purge = now + PURGE_S
+            turn.changes.journal.append(Entry(at=turn.now, subject="service", id=0, action=PURGED))
             self._hands.carry_out("purge", self._purge)
+
+    def _due(self, action: str, interval_s: float) -> float:
+        """Steady seconds when something is due again; the journal knows when it was done last, also by a cron tick."""
+        done = [entry.at for entry in self._database.journal.of("service", 0, LATEST) if entry.action == action]
+        ago = self._clock.wall() - max(done, default=0.0)
+        return self._clock.steady() + (interval_s - ago if 0 <= ago < interval_s else 0.0)
 
     def _remind(self, turn: Turn) -> None:
         """Let PanDA hear of jobs whose status did not change, or it would take them for lost."""
+        turn.changes.journal.append(Entry(at=turn.now, subject="service", id=0, action=REMINDED))
         at_hand = turn.mirror.jobs
         waiting = self._database.jobs.waiting(limit=10_000, exclude=at_hand.keys())
         for job in (*at_hand.values(), *waiting):
@@ -95,13 +109,26 @@ class Watchdog:
         except HarvestError as error:
             logger.warning("old records could not be purged: %s", error)
             return
-        remove([*_older(self._folders.jobs, before), *_older(self._folders.allocations, before)])
+        remove([*self._old_jobs(before), *self._old_allocations(before)])
         if gone:
             logger.info("purged %d records older than %d days", gone, self._retention_s / DAY_S)
 
+    def _old_jobs(self, before: float) -> list[Path]:
+        """Give folders of jobs that are over, or that nobody knows any more."""
+        found = {folder: JobId(int(folder.name.partition(".")[0])) for folder in _older(self._folders.jobs, before)}
+        known = self._database.jobs.known(found.values())
+        return [folder for folder, job in found.items() if job not in known or known[job][1].final]
+
+    def _old_allocations(self, before: float) -> list[Path]:
+        """Give folders of allocations that are over."""
+        live = {one.id for one in self._database.allocations.live()}
+        return [
+            folder for folder in _older(self._folders.allocations, before) if AllocationId(int(folder.name)) not in live
+        ]
+
 
 def _older(parent: Path, before: float) -> list[Path]:
-    """Give the folders in which nothing was made or removed since `before`."""
+    """Give the numbered folders in which nothing was made or removed since `before`."""
     if not parent.is_dir():
         return []
-    return [folder for folder in parent.iterdir() if folder.stat().st_mtime < before]
+    return [one for one in parent.iterdir() if one.name[0].isdigit() and one.stat().st_mtime < before]

@@ -36,6 +36,8 @@ class Allocation:
     """The first segment of its journal that was not read."""
     heard_at: float = 0.0
     """Wall seconds, on our clock, when its heartbeat was last seen to move."""
+    heartbeat: float = 0.0
+    """The heartbeat as last seen, in seconds on the file server's clock: it is compared with itself only."""
     nodes: tuple[str, ...] = ()
     cancel_requested: str = ""
     """Who wants it withdrawn; empty: nobody."""

@@ -160,7 +160,9 @@ class SegmentRead(AllocationFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatMoved(AllocationFact):
-    """Its runner is alive."""
+    """Its runner is alive. `beat`: the heartbeat as last seen, in seconds on the file server's clock."""
+
+    beat: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

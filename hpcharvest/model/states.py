@@ -72,9 +72,7 @@ class AllocationState(StrEnum):
 
 
 ALLOCATION_LIFE: dict[AllocationState, frozenset[AllocationState]] = {
-    AllocationState.INTENDED: frozenset(
-        {AllocationState.SUBMITTED, AllocationState.RUNNING, AllocationState.ENDED}
-    ),
+    AllocationState.INTENDED: frozenset({AllocationState.SUBMITTED, AllocationState.RUNNING, AllocationState.ENDED}),
     AllocationState.SUBMITTED: frozenset({AllocationState.RUNNING, AllocationState.ENDED}),
     AllocationState.RUNNING: frozenset({AllocationState.ENDED}),
     AllocationState.ENDED: frozenset(),

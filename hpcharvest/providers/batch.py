@@ -38,13 +38,22 @@ class TokenBucket:
 class BatchSystem:
     """A batch system, spoken to in its dialect. Safe to use from several threads.
 
-    `timeout_s`: after so many seconds a command is killed, and its answer counts as lost.
+    `timeout_s`: after so many seconds a command is killed, and its answer counts as lost. `environment`: variables for
+    the commands, beside our own.
     """
 
     def __init__(
-        self, dialect: Dialect, *, timeout_s: float = 60.0, per_minute: float = 30.0, clock: Clock | None = None
+        self,
+        dialect: Dialect,
+        *,
+        timeout_s: float = 60.0,
+        per_minute: float = 30.0,
+        environment: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.dialect = dialect
+        pairs = [f"{name}={value}" for name, value in (environment or {}).items()]
+        self._prefix = ["env", *pairs] if pairs else []
         self._timeout_s = timeout_s
         self._bucket = TokenBucket(per_minute, burst=max(4, int(per_minute / 4)), clock=clock or SystemClock())
         self._patience = threading.Event()
@@ -92,7 +101,11 @@ class BatchSystem:
             self._patience.wait(wait)
         try:
             done = subprocess.run(
-                argv, capture_output=True, timeout=self._timeout_s, check=False, stdin=subprocess.DEVNULL
+                [*self._prefix, *argv],
+                capture_output=True,
+                timeout=self._timeout_s,
+                check=False,
+                stdin=subprocess.DEVNULL,
             )
         except OSError as error:
             raise BatchUnreachable(f"cannot run {argv[0]}: {error.strerror}") from error

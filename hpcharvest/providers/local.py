@@ -78,6 +78,8 @@ class LocalDialect:
             raise BatchUnreachable(spoken.err.strip() or f"exit code {spoken.exit_code} without a word")
         try:
             rows = json.loads(spoken.out)
+            if not isinstance(rows, list):
+                raise TypeError(f"{type(rows).__name__} instead of a list")  # noqa: TRY301 - told with the others
             said = [_status(row) for row in rows]
         except (ValueError, KeyError, TypeError) as error:
             raise BatchUnreachable(f"the batch system's answer makes no sense: {error!r}") from error

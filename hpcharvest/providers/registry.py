@@ -45,4 +45,9 @@ def dialect(site: Site) -> Dialect:
 
 def batch_system(site: Site) -> BatchSystem:
     """Give the batch system of `site`, ready to be spoken to."""
-    return BatchSystem(dialect(site), timeout_s=site.batch.command_timeout_s, per_minute=site.batch.commands_per_minute)
+    return BatchSystem(
+        dialect(site),
+        timeout_s=site.batch.command_timeout_s,
+        per_minute=site.batch.commands_per_minute,
+        environment=site.batch.environment,
+    )

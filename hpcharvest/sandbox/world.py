@@ -64,7 +64,7 @@ class World:
     """A world in a folder. Use it as a context; when it ends, all its processes do."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self.folder = folder
+        self.folder = folder = folder.resolve()
         self.recipe = recipe
         self.inputs = folder / "remote" / "inputs"
         self.outputs = folder / "remote" / "outputs"

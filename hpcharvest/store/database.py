@@ -30,14 +30,15 @@ class Database:
         self.answers = answers.Answers(connections)
 
     @classmethod
-    def open(cls, url: str, *, network_file_system: NetworkPolicy = "refuse") -> Self:
+    def open(cls, url: str, *, network_file_system: NetworkPolicy = "refuse", may_upgrade: bool = True) -> Self:
         """Open a database, made if there is none, upgraded if it is older: `sqlite:////path`, `postgresql://host/name`.
 
-        `network_file_system`: what to do about an SQLite file on one: refuse it, or use a rollback journal.
+        `may_upgrade`: whether to; else one that is not of our very version is a `StoreError`. `network_file_system`:
+        what to do about an SQLite file on one: refuse it, or use a rollback journal.
         """
         connections = connect(url, network_file_system)
         try:
-            upgrade(connections)
+            upgrade(connections, may_upgrade=may_upgrade)
         except BaseException:
             connections.close()
             raise

@@ -23,15 +23,21 @@ _LOCK = 0x6870_6368
 """PostgreSQL's advisory lock of those who upgrade."""
 
 
-def upgrade(connections: Connections) -> None:
+def upgrade(connections: Connections, *, may_upgrade: bool) -> None:
     """Make the tables of a fresh database, or upgrade those of an older one, in one transaction.
 
     Raises `StoreError` for a database that a newer hpcharvest made. Several processes may do this at the same time:
     all but the first find nothing left to do.
     """
     with connections.reading() as connection:
-        if version_of(connection) == HEAD:
-            return
+        version = version_of(connection)
+    if version == HEAD:
+        return
+    if not may_upgrade:
+        raise StoreError(
+            f"database {connections.name} is of version {version or 'none'}, and this hpcharvest works with {HEAD}: "
+            "`hpcharvest run` of this version makes it so; stop a controller of another version first"
+        )
     with connections.writing() as connection:
         if connections.dialect == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))

@@ -203,11 +203,6 @@ def test_wrong_value_is_refused_with_its_place(folder: Path, old: str, new: str,
     ("old", "new", "said"),
     [
         (
-            '"local"',
-            '"slrum"',
-            "toy.toml:12: batch.dialect: found 'slrum' (a string), expected 'local', 'slurm', 'pbs'",
-        ),
-        (
             "max_nodes = 4",
             "min_nodes = 8\nmax_nodes = 4",
             "toy.toml:9: allocation.max_nodes: max_nodes (4) is less than",

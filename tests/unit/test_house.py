@@ -265,6 +265,7 @@ RULES: Final[Mapping[str, Rule]] = {
         but={
             "hpcharvest/cli/demo_data/generate_collisions.py": "a payload: the other ranks would wait for ever",
             "hpcharvest/engine/effects.py": "the border of a worker thread",
+            "hpcharvest/engine/loop.py": "the border of an event: one that breaks must not silence the others",
             "hpcharvest/engine/watch.py": "the border of a watching thread",
             "hpcharvest/jumbo/tarball.py": "the border of a thread",
             "hpcharvest/sandbox/api.py": "the border of a server: it says what broke and goes on",
