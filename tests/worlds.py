@@ -18,6 +18,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from hpcharvest.config.schema import (
+    About,
+    AllocationLimits,
+    Batch,
+    Configuration,
+    Nodes,
+    Panda,
+    Payload,
+    Queue,
+    Site,
+    Storage,
+)
+from hpcharvest.config.schema import Controller as ControllerSection
 from hpcharvest.sandbox.jobs import InputFile, make_job
 from hpcharvest.sandbox.world import QUEUE, Recipe, World
 from hpcharvest.store.database import Database
@@ -238,3 +251,26 @@ def pid_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def configuration(
+    folder: Path, *, url: str = "http://127.0.0.1:9", queue: Mapping[str, Any] | None = None
+) -> Configuration:
+    """Make a configuration of one queue, for parts of the engine alone; nobody listens at the default URL."""
+    site = Site(
+        site=About(name="here"),
+        nodes=Nodes(cores=8, memory_mb=16_000),
+        allocation=AllocationLimits(max_nodes=4, max_walltime_s=7200),
+        batch=Batch(dialect="local", command=("batch",)),
+    )
+    given = {
+        "site": site,
+        "payload": Payload(transformation_dir=folder),
+        "storage": Storage(inputs=str(folder / "in"), outputs=str(folder / "out")),
+        **(queue or {}),
+    }
+    return Configuration(
+        controller=ControllerSection(harvester_id="test", work_dir=folder),
+        panda=Panda(url=url),
+        queues={QUEUE: Queue.model_validate(given)},
+    )

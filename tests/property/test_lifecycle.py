@@ -74,7 +74,7 @@ allocation_facts: st.SearchStrategy[facts.AllocationFact] = st.one_of(
     st.builds(facts.BatchReported, **of_allocation, state=st.sampled_from(BatchState), words=words),
     st.builds(facts.RunnerStarted, **of_allocation, batch_id=st.sampled_from(["", "1"]), nodes=st.just(("vn001",))),
     st.builds(facts.SegmentRead, **of_allocation, number=st.integers(0, 3)),
-    st.builds(facts.HeartbeatMoved, **of_allocation),
+    st.builds(facts.HeartbeatMoved, **of_allocation, beat=moments),
     st.builds(facts.JournalClosed, **of_allocation, outcome=st.sampled_from(AllocationOutcome)),
     st.builds(facts.CancelAsked, **of_allocation, by=st.just("an operator")),
 )
