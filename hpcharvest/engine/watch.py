@@ -166,7 +166,7 @@ class Watch:
         with self._lock:
             ids = {one.number: self._batch_ids.get(one.number, "") for one in watched if one.site == site}
         try:
-            said = asked.system.status()
+            said = asked.system.status({batch_id for batch_id in ids.values() if batch_id})
         except BatchError as error:
             if not asked.down:
                 logger.warning("the batch system of %s says nothing: %s; will ask again", site, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.errors import BatchUnreachable, SubmissionRefused, SubmissionUnknown
@@ -73,9 +73,20 @@ class BatchSystem:
             raise SubmissionRefused(f"no batch id in the answer: {(spoken.err or spoken.out).strip()!r}")
         return batch_id
 
-    def status(self) -> Mapping[str, BatchStatus]:
-        """Ask once for all batch jobs; give what was said, by batch id. Raises BatchUnreachable."""
-        return self.dialect.read_status(self._ask(self.dialect.status_argv()))
+    def status(self, ids: Collection[str] = ()) -> Mapping[str, BatchStatus]:
+        """Ask once for all batch jobs, and once more for those of `ids` that left the queue; give what was said, by id.
+
+        Raises BatchUnreachable if the queue says nothing. If just the accounting does, those jobs stay absent.
+        """
+        said = dict(self.dialect.read_status(self._ask(self.dialect.status_argv())))
+        gone = sorted(set(ids) - said.keys())
+        question = self.dialect.accounting_argv(gone) if gone else ()
+        if question:
+            try:
+                said |= self.dialect.read_accounting(self._ask(question))
+            except BatchUnreachable as error:
+                logger.warning("the accounting says nothing, and so nothing is known about jobs that left: %s", error)
+        return said
 
     def find(self, tag: str) -> str:
         """Give the id of the batch job with this tag, the newest if there are several; empty if there is none."""

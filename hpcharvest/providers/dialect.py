@@ -2,7 +2,8 @@
 
 The life of a batch job, in the order of the hooks: `directives` and `environment` go into the script, `submit_argv`
 hands it over and `read_submitted` finds the id in the answer; `status_argv` asks once for all jobs of ours and
-`read_status` gives what was said about each, by id; `cancel_argv` ends some of them.
+`read_status` gives what was said about each, by id; `accounting_argv` asks, where there is accounting, what became of
+those that left the queue; `cancel_argv` ends some of them.
 """
 
 from __future__ import annotations
@@ -88,6 +89,12 @@ class Dialect(Protocol):
 
     def read_status(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
         """Give what was said, by id. Raise BatchUnreachable if it says nothing about any job."""
+
+    def accounting_argv(self, ids: Sequence[str]) -> Sequence[str]:
+        """Give the one command that asks what became of batch jobs that are not in the queue; empty if there is none."""
+
+    def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
+        """Give what was said, by id; a job that it does not know is left out. Raise BatchUnreachable as `read_status`."""
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these batch jobs."""

@@ -85,6 +85,16 @@ class LocalDialect:
             raise BatchUnreachable(f"the batch system's answer makes no sense: {error!r}") from error
         return {one.id: one for one in said}
 
+    def accounting_argv(self, ids: Sequence[str]) -> Sequence[str]:
+        """Give none: the queue's answer has the jobs that ended."""
+        del ids
+        return ()
+
+    def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
+        """Give nothing: nothing is asked."""
+        del spoken
+        return {}
+
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these jobs."""
         return [*self._command, "cancel", *ids]
