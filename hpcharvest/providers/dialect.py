@@ -91,10 +91,10 @@ class Dialect(Protocol):
         """Give what was said, by id. Raise BatchUnreachable if it says nothing about any job."""
 
     def accounting_argv(self, ids: Sequence[str]) -> Sequence[str]:
-        """Give the one command that asks what became of batch jobs that are not in the queue; empty if there is none."""
+        """Give the one command that asks what became of batch jobs that left the queue; empty if there is none."""
 
     def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
-        """Give what was said, by id; a job that it does not know is left out. Raise BatchUnreachable as `read_status`."""
+        """Give what was said, by id, leaving out what it does not know. Raise BatchUnreachable as `read_status`."""
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these batch jobs."""
