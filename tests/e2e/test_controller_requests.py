@@ -130,9 +130,7 @@ def test_a_job_stopped_while_its_input_is_on_the_way_leaves_no_dag_behind(tmp_pa
         pipe.unlink()
         os.mkfifo(pipe)
         (stopped,) = worlds.submit(inside, [slow])
-        worlds.eventually(
-            lambda: worlds.states(inside)[stopped] not in {"activated", "sent"}, "PanDA hears of it"
-        )
+        worlds.eventually(lambda: worlds.states(inside)[stopped] not in {"activated", "sent"}, "PanDA hears of it")
         assert until_answered(inside, ask(inside, Verb.KILL_JOB, stopped)).startswith("done")
         worlds.until_all_over(inside)
         (other,) = worlds.submit(inside, [worlds.job()])
