@@ -10,6 +10,7 @@ from hpcharvest.errors import ConfigurationError
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.dialect import Dialect
 from hpcharvest.providers.local import LocalDialect
+from hpcharvest.providers.slurm import SlurmDialect
 
 ENTRY_POINTS = "hpcharvest.dialects"
 """The group in which others publish a factory: a callable that takes a Site and gives a Dialect."""
@@ -24,7 +25,16 @@ def _local(site: Site) -> Dialect:
     return LocalDialect(site.batch.command)
 
 
-OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local}
+def _slurm(site: Site) -> Dialect:
+    if site.batch.command:
+        raise ConfigurationError(
+            f"site {site.site.name!r}: batch.command has no effect with the slurm dialect, whose commands are found "
+            "through PATH; another PATH may be given in batch.environment"
+        )
+    return SlurmDialect()
+
+
+OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local, "slurm": _slurm}
 
 
 def dialect(site: Site) -> Dialect:
