@@ -56,6 +56,8 @@ class Recipe:
     queue: Mapping[str, Any] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
     allocation: Mapping[str, Any] = field(default_factory=dict)
+    batch: Mapping[str, Any] = field(default_factory=dict)
+    """Another batch system, which is somebody else's to start; empty: the embedded one."""
     launcher: Mapping[str, Any] = field(default_factory=dict)
     software: Mapping[str, Any] = field(default_factory=dict)
 
@@ -81,7 +83,8 @@ class World:
         for place in (self.inputs, self.outputs, self.work):
             place.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            stack.enter_context(self.cluster)
+            if not self.recipe.batch:
+                stack.enter_context(self.cluster)
             self._start_server(stack)
             self._configure()
             self._stack = stack.pop_all()
@@ -151,12 +154,11 @@ class World:
     def _configure(self) -> None:
         recipe = self.recipe
         site = {
-            "site": {"name": "sandbox", "description": "The embedded batch system."},
+            "site": {"name": "sandbox", "description": "The batch system of a small world."},
             "batch": {
-                "dialect": "local",
-                "command": self.cluster.command,
                 "commands_per_minute": 600,
                 "signal_before_end_s": 5,
+                **(recipe.batch or {"dialect": "local", "command": self.cluster.command}),
             },
             "nodes": {"cores": recipe.cores_per_node},
             "allocation": {
