@@ -57,9 +57,10 @@ class Dags:
         shutil.rmtree(run_dir, ignore_errors=True)  # Parsl makes a folder at every start, and leaves it
         self._witness = witness
         self.allocations = AllocationExecutor(witness.payload_wanted)
+        self._edge = ThreadPoolExecutor(label=EDGE, max_threads=stage_threads)
         self._kernel = DataFlowKernel(
             Config(
-                executors=[ThreadPoolExecutor(label=EDGE, max_threads=stage_threads), self.allocations],
+                executors=[self._edge, self.allocations],
                 memoizer=DatabaseMemoizer(look_up),
                 strategy="none",
                 initialize_logging=False,
@@ -81,7 +82,8 @@ class Dags:
         outputs.add_done_callback(lambda done: self._saw_stage_out(job, ran, done))
 
     def close(self) -> None:
-        """Wait for the stages that are moving data, and leave; allocations go on."""
+        """Wait for the stages that are moving data, drop those that have not begun, and leave; allocations go on."""
+        self._edge.executor.shutdown(wait=True, cancel_futures=True)
         self._kernel.cleanup()
 
     def _submit(self, stage: Callable[..., Any], executor: str, *arguments: Any) -> Future[Any]:

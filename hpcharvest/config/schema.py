@@ -82,8 +82,9 @@ class Patience(Section):
     """Number of tries at staging a job in, or out, before the job fails."""
     infrastructure_losses: PositiveCount = 20
     """Number of allocations that a job may lose under it before it fails."""
-    submit_tries: PositiveCount = 20
-    """Number of tries at submitting an allocation before it is given up."""
+    refusals: PositiveCount = 300
+    """Number of allocations that a job may belong to which never start, before it fails: with the pauses in between,
+    two days."""
 
     @field_validator("journal_poll_max_s")
     @classmethod

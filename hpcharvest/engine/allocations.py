@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import logging
 import secrets
-from queue import SimpleQueue
 
-from hpcharvest.apps.folders import Folders
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration, Queue
 from hpcharvest.engine import launch, lifecycle
-from hpcharvest.engine.effects import Hands
-from hpcharvest.engine.events import Event, SegmentArrived
+from hpcharvest.engine.batch_jobs import BatchJobs
+from hpcharvest.engine.effects import Hands, Kind
+from hpcharvest.engine.events import SegmentArrived
 from hpcharvest.engine.turn import Turn
 from hpcharvest.engine.watch import Watch
-from hpcharvest.errors import BatchUnreachable, ConfigurationError, HarvestError, StorageUnavailable, SubmissionUnknown
-from hpcharvest.messenger.mailbox import Mailbox
+from hpcharvest.errors import StoreError
 from hpcharvest.messenger.protocol import Closed, PayloadEnded, PayloadStarted, Record, RunnerLeft, RunnerStarted
 from hpcharvest.model import facts
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.commands import CancelBatch, CloseJournal, Submit
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
 from hpcharvest.model.job import Job
-from hpcharvest.model.states import AllocationOutcome, AllocationState, JobState, PayloadResult
-from hpcharvest.providers.batch import BatchSystem
-from hpcharvest.providers.dialect import BatchRequest
+from hpcharvest.model.states import AllocationState, JobState, PayloadResult
 from hpcharvest.sizing.policy import Candidate, Limits, Plan, plan, why_never
 
 logger = logging.getLogger(__name__)
 
+CLOSE_PAUSE_S = 5.0
+"""Seconds before the end of an allocation is tried to be won once more."""
 CANCEL_PAUSE_S = 10.0
 """Seconds before a batch job that is still alive is cancelled once more."""
 WITHDRAW_PAUSE_S = 1.0
@@ -42,24 +40,25 @@ class Allocations:
         self,
         *,
         configuration: Configuration,
-        folders: Folders,
-        systems: dict[str, BatchSystem],
+        effects: BatchJobs,
         watch: Watch,
         hands: Hands,
-        events: SimpleQueue[Event],
         clock: Clock,
         first: AllocationId,
     ) -> None:
         self._configuration = configuration
         self._patience = configuration.controller.patience
-        self._folders = folders
-        self._systems = systems
+        self._effects = effects
         self._watch = watch
         self._hands = hands
-        self._events = events
         self._clock = clock
         self._next = first
         self._cancelled: dict[AllocationId, float] = {}
+        self._closing: dict[AllocationId, float] = {}
+        self._heard: set[AllocationId] = set()
+        """Allocations of which the batch system spoke to this very process: no older word may end them."""
+        self._planned: dict[str, float] = {}
+        """By queue: steady seconds when it was served last."""
         self._look_again: dict[str, float] = {}
         """By queue: steady seconds until which its waiting jobs wait for company."""
         self._next_withdrawal = 0.0
@@ -67,13 +66,15 @@ class Allocations:
     def plan(self, turn: Turn) -> float:
         """Put waiting jobs into new allocations; give the seconds after which to look again."""
         now = self._clock.steady()
-        for name, waiting in turn.mirror.queued.items():
+        fairly = sorted(turn.mirror.queued.items(), key=lambda item: self._planned.get(item[0], 0.0))
+        for name, waiting in fairly:  # queues may share a site: the one that was served longest ago comes first
             queue = self._configuration.queues.get(name)
             if queue is None or not waiting:
                 self._look_again.pop(name, None)
                 continue
             limits = launch.limits(queue.site)
-            alive = sum(1 for one in turn.live_allocations() if self._site(one) == queue.site.name)
+            live = turn.live_allocations()
+            alive = sum(1 for one in live if self.site(one) == queue.site.name and not one.gone_at)
             if alive >= limits.max_allocations:
                 self._look_again.pop(name, None)
                 continue
@@ -95,8 +96,10 @@ class Allocations:
         if allocation.state.final:
             self._watch.forget(allocation.id)
             self._cancelled.pop(allocation.id, None)
+            self._closing.pop(allocation.id, None)
+            self._heard.discard(allocation.id)
         elif allocation.state is not AllocationState.INTENDED or allocation.submissions:
-            self._watch.follow(allocation, self._site(allocation), self._mailbox(allocation.id))
+            self._watch.follow(allocation, self.site(allocation), self._effects.mailbox(allocation.id))
 
     def begin(self, turn: Turn) -> None:
         """Find which allocations are to be submitted, and commit that they may exist from now on."""
@@ -112,16 +115,37 @@ class Allocations:
             jobs = [
                 job for number, _ in allocation.jobs if (job := turn.job(number)) and job.allocation == allocation.id
             ]
-            self._hands.carry_out(command, lambda: self._submit(allocation, jobs))
+            self._hands.carry_out(Kind.BATCH, command, lambda: self._effects.submit(allocation, jobs))
         elif isinstance(command, CloseJournal):
-            self._hands.carry_out(command, lambda: self._close(allocation))
+            self._issue_close(command, allocation, turn)
         elif isinstance(command, CancelBatch) and turn.now >= self._cancelled.get(allocation.id, 0.0):
             self._cancelled[allocation.id] = turn.now + CANCEL_PAUSE_S
-            self._hands.carry_out(command, lambda: self._cancel(allocation))
+            self._hands.carry_out(Kind.BATCH, command, lambda: self._effects.cancel(allocation))
+
+    def heard(self, fact: facts.BatchReported) -> None:
+        """Note that the batch system spoke of an allocation to this process."""
+        self._heard.add(fact.allocation)
+
+    def name_ends(self, turn: Turn) -> None:
+        """Name the ends of allocations whose runner left something undone, once the batch system has said why."""
+        for allocation in turn.live_allocations():
+            if lifecycle.may_be_named(allocation, turn.now, self._patience):
+                outcome = lifecycle.how_it_ended(allocation, finished=False, payload_failed=False)
+                turn.tell_allocation(facts.JournalClosed(allocation=allocation.id, outcome=outcome, at=turn.now))
+
+    def _issue_close(self, command: CloseJournal, allocation: Allocation, turn: Turn) -> None:
+        """Win the end of an allocation, but not on what the batch system told an earlier process."""
+        known = allocation.state is AllocationState.INTENDED or allocation.id in self._heard
+        if known and turn.now >= self._closing.get(allocation.id, 0.0):
+            self._closing[allocation.id] = turn.now + CLOSE_PAUSE_S
+            self._watch.follow(allocation, self.site(allocation), self._effects.mailbox(allocation.id))
+            self._hands.carry_out(Kind.BATCH, command, lambda: self._effects.close(allocation))
 
     def stop_payload(self, job: JobId, attempt: Attempt, allocation: AllocationId) -> None:
         """Leave a note for the runner."""
-        self._hands.carry_out(("stop", job, attempt), lambda: self._leave_note(job, attempt, allocation))
+        self._hands.carry_out(
+            Kind.FILES, ("stop", job, attempt), lambda: self._effects.leave_note(job, attempt, allocation)
+        )
 
     def read(self, event: SegmentArrived, turn: Turn) -> None:
         """Let a segment of an allocation's journal become facts."""
@@ -130,7 +154,13 @@ class Allocations:
             return
         turn.tell_allocation(facts.SegmentRead(allocation=allocation.id, number=event.segment.number, at=event.at))
         for record in event.segment.records:
-            self._tell(record, allocation.id, event.at, turn)
+            try:
+                self._tell(record, allocation.id, event.at, turn)
+            except StoreError:
+                raise
+            except Exception:
+                # One record that breaks must not take the others with it, the closing one least of all.
+                logger.exception("allocation %s: %r could not be taken in", allocation.id, record)
 
     def withdraw_empty(self, turn: Turn) -> None:
         """Withdraw what waits in the batch system for jobs that are all to be stopped."""
@@ -146,6 +176,7 @@ class Allocations:
                 turn.tell_allocation(facts.CancelAsked(allocation=allocation.id, by=by, at=turn.now))
 
     def _plan(self, name: str, queue: Queue, limits: Limits, alive: int, turn: Turn) -> None:
+        self._planned[name] = self._clock.steady()
         candidates = self._candidates(turn.mirror.queued[name], queue, turn)
         for one in plan(candidates, alive, limits, turn.now):
             self._intend(one, name, turn)
@@ -154,7 +185,7 @@ class Allocations:
         """Give the jobs that may be given to an allocation, best first; those that can never run are told so."""
         limits = launch.limits(queue.site)
         found = []
-        for job in sorted(waiting.values(), key=lambda job: (-job.spec.priority, job.received_at, job.id)):
+        for job in sorted(waiting.values(), key=_urgency):
             if (job.id in turn.changes.jobs and turn.changes.jobs[job.id].state is not JobState.QUEUED) or (
                 lifecycle.waits(job.not_before, turn.now, self._patience)
             ):
@@ -163,7 +194,7 @@ class Allocations:
             if reason := why_never(footprint, limits):
                 turn.tell(facts.Unfit(job=job.id, reason=reason, at=turn.now))
                 continue
-            found.append(Candidate(job=job.id, footprint=footprint, since=job.since))
+            found.append(Candidate(job=job.id, footprint=footprint, since=job.since, setbacks=_setbacks(job)))
         return found
 
     def _intend(self, planned: Plan, queue: str, turn: Turn) -> None:
@@ -196,10 +227,7 @@ class Allocations:
                 turn.tell(facts.PayloadStarted(job=record.job, attempt=record.attempt, node=record.node, at=at))
             case PayloadEnded() if self._withdrawn(record, number, turn):
                 reason = "its allocation was withdrawn"
-                cancelled = AllocationOutcome.CANCELLED
-                turn.tell(
-                    facts.PayloadLost(job=record.job, attempt=record.attempt, outcome=cancelled, reason=reason, at=at)
-                )
+                turn.tell(facts.PayloadLost(job=record.job, attempt=record.attempt, reason=reason, wished=True, at=at))
             case PayloadEnded():
                 turn.tell(facts.PayloadEnded(job=record.job, attempt=record.attempt, outcome=record.outcome, at=at))
             case RunnerStarted():
@@ -222,84 +250,33 @@ class Allocations:
         jobs = [(job, attempt) for number, attempt in allocation.jobs if (job := turn.job(number))]
         mine = [job for job, attempt in jobs if job.allocation == allocation.id and job.attempt == attempt]
         lost = [job for job in mine if job.state in {JobState.ASSIGNED, JobState.RUNNING}]
-        failed = any(job.outcome and job.outcome.result is not PayloadResult.DONE for job in mine)
+        failed = any(job.outcome and job.outcome.result in _PAYLOAD_FAILURES for job in mine)
         finished = isinstance(last, RunnerLeft) and len(mine) == len(allocation.jobs) and not lost
-        outcome = lifecycle.how_it_ended(allocation, finished=finished, payload_failed=failed)
         reason = allocation.batch_words or (last.reason if isinstance(last, RunnerLeft) else last.by)
+        ran, wished = allocation.state is AllocationState.RUNNING, bool(allocation.cancel_requested)
         for job in lost:
-            turn.tell(facts.PayloadLost(job=job.id, attempt=job.attempt, outcome=outcome, reason=reason, at=at))
+            turn.tell(
+                facts.PayloadLost(job=job.id, attempt=job.attempt, reason=reason, started=ran, wished=wished, at=at)
+            )
+        if isinstance(last, RunnerLeft) and not finished:
+            turn.tell_allocation(facts.RunnerGone(allocation=allocation.id, reason=reason, at=at))
+            return
+        outcome = lifecycle.how_it_ended(allocation, finished=finished, payload_failed=failed)
         turn.tell_allocation(facts.JournalClosed(allocation=allocation.id, outcome=outcome, at=at))
 
-    def _site(self, allocation: Allocation) -> str:
+    def site(self, allocation: Allocation) -> str:
+        """Give the name of an allocation's site; empty if its queue is configured no more."""
         queue = self._configuration.queues.get(allocation.queue)
         return queue.site.name if queue else ""
 
-    def _queue(self, allocation: Allocation) -> Queue:
-        queue = self._configuration.queues.get(allocation.queue)
-        if queue is None:
-            raise ConfigurationError(f"the queue {allocation.queue} is configured no more")
-        return queue
 
-    def _mailbox(self, number: AllocationId) -> Mailbox:
-        return Mailbox(self._folders.allocation(number))
+_PAYLOAD_FAILURES = frozenset({PayloadResult.FAILED, PayloadResult.TIMED_OUT})
 
-    # --- effects: in a thread of the hands' ---
 
-    def _submit(self, allocation: Allocation, jobs: list[Job]) -> None:
-        """Look for the batch job by its tag if it may be there already; else write what it needs, and submit it."""
-        at = self._clock.wall
-        try:
-            queue = self._queue(allocation)
-            system = self._systems[queue.site.name]
-            batch_id = system.find(allocation.tag) if allocation.submissions > 1 else ""
-            if not batch_id:
-                batch_id = system.submit(self._prepare(allocation, jobs, queue))
-        except HarvestError as error:
-            transient = error.transient
-            reason = f"{type(error).__name__}: {error}"
-            self._events.put(
-                facts.SubmissionFailed(allocation=allocation.id, transient=transient, reason=reason, at=at())
-            )
-            level = logging.WARNING if isinstance(error, BatchUnreachable | SubmissionUnknown) else logging.ERROR
-            logger.log(level, "allocation %s was not submitted: %s", allocation.id, error)
-        else:
-            self._events.put(facts.Submitted(allocation=allocation.id, batch_id=batch_id, at=at()))
+def _setbacks(job: Job) -> int:
+    return job.infrastructure_losses + job.refusals
 
-    def _prepare(self, allocation: Allocation, jobs: list[Job], queue: Queue) -> BatchRequest:
-        mailbox = self._mailbox(allocation.id)
-        heartbeat_s = self._patience.heartbeat_s
-        mailbox.write_manifest(launch.manifest(allocation, jobs, queue, self._folders, heartbeat_s))
-        site = queue.site
-        request = launch.batch_request(allocation.tag, allocation.shape, mailbox.folder, site)
-        try:
-            prologue = site.software.prologue.read_text() if site.software.prologue else ""
-            request.script.write_text(launch.script(request, site, self._systems[site.name].dialect, prologue))
-        except OSError as error:
-            raise StorageUnavailable(f"cannot write {request.script}: {error.strerror}") from error
-        return request
 
-    def _close(self, allocation: Allocation) -> None:
-        """Win the end; the poller will read it like any other segment."""
-        mailbox = self._mailbox(allocation.id)
-        try:
-            (mailbox.folder / "journal").mkdir(parents=True, exist_ok=True)
-            mailbox.journal.close(
-                allocation.next_segment, by=allocation.batch_words or "the controller", at=self._clock.wall()
-            )
-        except (HarvestError, OSError) as error:
-            logger.warning("allocation %s cannot be closed: %s; will try again", allocation.id, error)
-        self._watch.follow(allocation, self._site(allocation), mailbox)
-
-    def _cancel(self, allocation: Allocation) -> None:
-        """Ask the runner to leave, which works also while the batch system does not answer, and the batch system."""
-        try:
-            self._mailbox(allocation.id).leave_kill_all()
-            self._systems[self._queue(allocation).site.name].cancel([allocation.batch_id])
-        except HarvestError as error:
-            logger.warning("allocation %s cannot be cancelled: %s; will try again", allocation.id, error)
-
-    def _leave_note(self, job: JobId, attempt: Attempt, allocation: AllocationId) -> None:
-        try:
-            self._mailbox(allocation).leave_kill_note(job, attempt)
-        except HarvestError as error:
-            logger.warning("job %s: no kill note could be left: %s", job, error)
+def _urgency(job: Job) -> tuple[int, int, float, int]:
+    """Order jobs: those without setbacks first, so that they need not share; then by priority, and age."""
+    return _setbacks(job), -job.spec.priority, job.received_at, job.id

@@ -80,14 +80,17 @@ class DagWindow:
         """Whether any job inside is moving data, rather than waiting for its payload."""
         return any(state in _MOVING for state in self._inside.values())
 
-    def start(self, job: Job) -> bool:
+    def start(self, job: Job, *, waited: bool = False) -> bool:
         """Give a job's DAG to Parsl, unless it is there already; False if there is no room for one that only begins.
+
+        While jobs wait in the database, one that only begins goes there too, unless it comes from there (`waited`).
 
         A job whose queue is configured no more waits until it is again.
         """
         if job.id in self._inside:
             return True
-        if job.state is JobState.RECEIVED and len(self._inside) >= self._size:
+        full = len(self._inside) >= self._size
+        if job.state is JobState.RECEIVED and not job.tries and (full or (self._backlog and not waited)):
             self._backlog = True
             return False
         if storage := self._storages.get(job.queue):
@@ -118,7 +121,7 @@ class DagWindow:
         room = self._size - len(self._inside)
         if not self._backlog or room < max(1, self._size // 10):
             return []
-        found = database.jobs.waiting(room, exclude=self._inside.keys() | _asleep(mirror))
+        found = database.jobs.waiting(room, exclude=self._inside.keys() | _asleep(mirror), queues=self._storages.keys())
         self._backlog = len(found) == room
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
 from queue import SimpleQueue
 
 from hpcharvest.engine.events import EffectEnded, Event
@@ -14,12 +15,30 @@ logger = logging.getLogger(__name__)
 Effect = Callable[[], None]
 
 
+class Kind(StrEnum):
+    """What an effect has to do with. Each kind has threads of its own, so that none waits for another's partner."""
+
+    REPORT = "report"
+    """Telling PanDA, and asking it what it was told."""
+    FETCH = "fetch"
+    """Asking PanDA for jobs."""
+    BATCH = "batch"
+    """Commands of the batch systems."""
+    FILES = "files"
+    """Notes, journals and folders on the shared file system."""
+
+
+THREADS = {Kind.REPORT: 1, Kind.FETCH: 1, Kind.BATCH: 2, Kind.FILES: 1}
+
+
 class Hands:
     """Carries effects out, at most one at a time under each key. Used from the loop's thread alone."""
 
-    def __init__(self, events: SimpleQueue[Event], threads: int, name: str) -> None:
+    def __init__(self, events: SimpleQueue[Event]) -> None:
         self._events = events
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
+        self._pools = {
+            kind: ThreadPoolExecutor(max_workers=threads, thread_name_prefix=kind) for kind, threads in THREADS.items()
+        }
         self._keys: set[object] = set()
 
     @property
@@ -31,12 +50,12 @@ class Hands:
         """Whether something is under way under `key`."""
         return key in self._keys
 
-    def carry_out(self, key: object, effect: Effect) -> None:
+    def carry_out(self, kind: Kind, key: object, effect: Effect) -> None:
         """Start `effect`, unless one is under way under the same key. Its end comes back as an event."""
         if key in self._keys:
             return
         self._keys.add(key)
-        self._pool.submit(self._do, key, effect)
+        self._pools[kind].submit(self._do, key, effect)
 
     def ended(self, key: object) -> None:
         """Note the end of what was under way under `key`."""
@@ -44,7 +63,8 @@ class Hands:
 
     def close(self) -> None:
         """Wait for what is under way, drop what has not begun."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _do(self, key: object, effect: Effect) -> None:
         try:

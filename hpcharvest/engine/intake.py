@@ -13,11 +13,12 @@ from queue import SimpleQueue
 
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration, Queue
-from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.effects import Hands, Kind
 from hpcharvest.engine.events import AnswerKept, Event, Fetched, FetchFailed
 from hpcharvest.engine.launch import why_never
 from hpcharvest.engine.turn import Turn
 from hpcharvest.errors import HarvestError, PandaError
+from hpcharvest.model.facts import KillAsked
 from hpcharvest.model.ids import Attempt, JobId
 from hpcharvest.model.job import Job, JobSpec
 from hpcharvest.model.states import JobState
@@ -87,7 +88,7 @@ class Intake:
                 continue
             self._next[name] = now + self._interval_s
             self._asked[name] = wanted
-            self._hands.carry_out(key, partial(self._fetch, name, queue, wanted))
+            self._hands.carry_out(Kind.FETCH, key, partial(self._fetch, name, queue, wanted))
 
     def _wanted(self, name: str) -> int:
         """Say how many jobs there is room for; 0 if they are too few to ask for."""
@@ -109,36 +110,53 @@ class Intake:
     def parse(self, event: AnswerKept, turn: Turn) -> None:
         """Take in the jobs of a durable answer."""
         answer = event.answer
-        turn.changes.answers_read.append(answer.id)
         try:
             decoded = decode_jobs(answer.body)
         except PandaError as error:
             logger.warning("answer %s for %s cannot be read, and is kept: %s", answer.id, answer.queue, error)
-            return
-        if len(decoded.jobs) + len(decoded.refused) >= self._asked.get(answer.queue, 0):
-            self._next[answer.queue] = 0.0  # there may be more
-        self._take_in(answer, decoded, turn)
+        else:
+            taken = self._take_in(answer, decoded, turn)
+            # From here on nothing can fail, so that what is counted is counted once.
+            self._held[answer.queue] = self._held.get(answer.queue, 0) + taken
+            if len(decoded.jobs) + len(decoded.refused) >= self._asked.get(answer.queue, 0):
+                self._next[answer.queue] = 0.0  # there may be more
+        turn.changes.answers_read.append(answer.id)
 
-    def _take_in(self, answer: Answer, decoded: DecodedAnswer, turn: Turn) -> None:
+    def _take_in(self, answer: Answer, decoded: DecodedAnswer, turn: Turn) -> int:
+        """Take in what is new in an answer; give the number of jobs that are to be harvested."""
+        taken = 0
         queue = self._known_queues.get(answer.queue)
         known = turn.database.jobs.known([spec.panda_id for spec in decoded.jobs])
         for spec in decoded.jobs:
             if spec.panda_id in turn.changes.new_jobs:
                 continue  # two answers in one turn, of which the second was a redelivery
             seen = known.get(spec.panda_id)
-            if seen is not None and (seen[0] >= spec.attempt_nr or not seen[1].final):
-                logger.info("job %s was handed out again; we have it", spec.panda_id)
+            if seen is not None and not self._again(spec, seen[0], seen[1], turn):
                 continue
             earlier = turn.database.jobs.get(spec.panda_id) if seen is not None else None
             job = self._job(spec, answer, queue, earlier)
             turn.receive(job)
-            if not job.state.final:
-                self._held[answer.queue] = self._held.get(answer.queue, 0) + 1
+            taken += not job.state.final
         for refused in decoded.refused:
             self._refuse(refused, answer, turn)
         logger.info(
             "answer %s for %s: %d jobs, %d refused", answer.id, answer.queue, len(decoded.jobs), len(decoded.refused)
         )
+        return taken
+
+    def _again(self, spec: JobSpec, known_attempt: int, state: JobState, turn: Turn) -> bool:
+        """Whether a job that we know begins a new life: PanDA made another attempt of it, and the last one is over.
+
+        If the last one is not over, it is stopped, as PanDA will hear no more of it; the new attempt is left to PanDA's
+        own time-out, after which it comes again.
+        """
+        if spec.attempt_nr <= known_attempt:
+            logger.info("job %s was handed out again; we have it", spec.panda_id)
+            return False
+        if not state.final:
+            logger.warning("job %s was handed out as attempt %s while we have another", spec.panda_id, spec.attempt_nr)
+            turn.tell(KillAsked(job=spec.panda_id, by="PanDA, which made another attempt", at=turn.now))
+        return state.final
 
     def _job(self, spec: JobSpec, answer: Answer, queue: Queue | None, earlier: Job | None) -> Job:
         """Make our record of a job; one that can never run here is a failed one at once."""
@@ -156,7 +174,9 @@ class Intake:
         )
 
     def _refuse(self, refused: RefusedJob, answer: Answer, turn: Turn) -> None:
-        if refused.panda_id is None or turn.job(refused.panda_id) is not None:
+        known = turn.job(refused.panda_id) if refused.panda_id is not None else None
+        newer = known is None or (known.state.final and (refused.attempt_nr or 0) > known.spec.attempt_nr)
+        if refused.panda_id is None or not newer:
             logger.error("a job in answer %s for %s is no job: %s", answer.id, answer.queue, refused.reason)
             return
         logger.error("job %s cannot be understood: %s", refused.panda_id, refused.reason)

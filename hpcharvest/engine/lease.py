@@ -13,18 +13,19 @@ import logging
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import psutil
-
 from hpcharvest.clock import Clock
-from hpcharvest.errors import LeaseHeld, StorageUnavailable
+from hpcharvest.errors import HarvestError, LeaseHeld, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
+RENEWALS = 3
+"""How often a lease is renewed in its time."""
 WATCH_S = 0.5
 """Seconds between two looks at somebody else's lease."""
 
@@ -37,7 +38,8 @@ class Holder:
     host: str
     boot: str
     pid: int
-    started: float
+    started: int
+    """When the process began, in ticks since the boot: a clock that is stepped does not change it."""
     renewals: int
     lease_s: float
 
@@ -54,11 +56,16 @@ class Lease:
             host=socket.gethostname(),
             boot=_boot(),
             pid=os.getpid(),
-            started=psutil.Process().create_time(),
+            started=_started(os.getpid()),
             renewals=0,
             lease_s=lease_s,
         )
         self._renewed = 0.0
+        self._seen_wall = 0.0
+        self._lost: HarvestError | None = None
+        self._lock = threading.Lock()
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def acquire(self, wait: Callable[[float], object], *, patient: bool) -> None:
         """Take the lease. If another holds it: raise LeaseHeld, or (`patient`) watch it until it has died.
@@ -86,30 +93,55 @@ class Lease:
                     f"process {holder.pid} on {holder.host} holds {self._path}: stop it first, or, if that machine is "
                     f"gone, start with --wait, which takes over after {holder.lease_s:g} s without renewal"
                 )
-        self._renewed = self._clock.steady()
+        self._renewed, self._seen_wall = self._clock.steady(), self._clock.wall()
+
+    def keep(self) -> None:
+        """Renew the lease from now on, in a thread of its own, until it is released: the loop may be busy for long."""
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise LeaseHeld if the lease is ours no more, or StorageUnavailable if it could not be renewed in time.
+
+        Looks at the file itself if this process was asleep for a while.
+        """
+        if self._clock.wall() - self._seen_wall > self._lease_s / 2:
+            self.renew()
+        if self._lost is not None:
+            raise self._lost
+
+    def _keep(self) -> None:
+        while not self._released.wait(self._lease_s / RENEWALS):
+            self.renew()
 
     def renew(self) -> None:
-        """Renew the lease when a third of its time has passed. Raises LeaseHeld if it is ours no more."""
-        now = self._clock.steady()
-        if now < self._renewed + self._lease_s / 3:
-            return
+        """Renew once. What fails is tried again, until there is just time to leave before somebody else takes over."""
+        with self._lock:
+            now = self._clock.steady()
+            try:
+                self._renew_or_raise()
+            except LeaseHeld as error:
+                self._lost = error
+            except (StorageUnavailable, OSError) as error:
+                logger.warning("%s; trying again", error)
+                if now > self._renewed + self._lease_s * 2 / 3:
+                    self._lost = StorageUnavailable(f"the lease could not be renewed for too long: {error}")
+            else:
+                self._renewed, self._seen_wall = now, self._clock.wall()
+
+    def _renew_or_raise(self) -> None:
         holder = read(self._path)
         if holder is None:
             raise LeaseHeld(f"{self._path} is gone: somebody removed it; this controller stops at once")
         if holder.token != self._me.token:
             raise LeaseHeld(f"{self._path} was taken over by process {holder.pid} on {holder.host}; this one stops")
-        self._me = Holder(**{**asdict(self._me), "renewals": self._me.renewals + 1})
-        try:
-            self._draft().replace(self._path)
-        except StorageUnavailable as error:
-            if now > self._renewed + self._lease_s:
-                raise
-            logger.warning("%s; another controller may take over in %.0f s", error, self._renewed + self._lease_s - now)
-            return
-        self._renewed = now
+        self._me = replace(self._me, renewals=self._me.renewals + 1)
+        self._draft().replace(self._path)
 
     def release(self) -> None:
         """Give the lease back, if it is ours."""
+        self._released.set()
+        if self._thread.is_alive():
+            self._thread.join()
         holder = read(self._path)
         if holder is not None and holder.token == self._me.token:
             self._path.unlink(missing_ok=True)
@@ -133,9 +165,10 @@ class Lease:
         except FileNotFoundError:
             return
         buried = read(grave)
-        if buried is not None and buried.token != gone.token:
-            # Between our look and our move a new holder came: what we moved is alive, and goes back.
-            os.link(grave, self._path)
+        if buried is not None and buried != gone:
+            # Between our look and our move a new holder came, or this one came to life: it goes back.
+            with suppress(FileExistsError):
+                os.link(grave, self._path)
         grave.unlink()
 
     def _draft(self) -> Path:
@@ -171,12 +204,19 @@ def dead(holder: Holder) -> bool:
         return False
     if holder.boot != _boot():
         return True
+    return _started(holder.pid) != holder.started
+
+
+def _started(pid: int) -> int:
+    """Say when a process began, in ticks since the boot (field 22 of its stat, proc(5)); 0: there is none.
+
+    A dead one that nobody reaped, as in a container without an init, still has its number, and counts as none.
+    """
     try:
-        process = psutil.Process(holder.pid)
-        # A dead one that nobody reaped, as in a container without an init, still has its number.
-        return abs(process.create_time() - holder.started) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if words[0] == "Z" else int(words[19])
 
 
 def _boot() -> str:

@@ -126,9 +126,11 @@ _PAYLOAD_ERRORS = {
 def _payload_lost(job: Job, fact: facts.PayloadLost, patience: Patience) -> Job:
     if job.state not in _IN_ALLOCATION or fact.attempt != job.attempt:
         return job
-    if fact.outcome is AllocationOutcome.CANCELLED and not job.kill_requested:  # somebody's wish, and no loss
+    if fact.wished and not job.kill_requested:  # no loss
         return _go(job, JobState.QUEUED, fact.at, allocation=None, error=fact.reason)
-    return _requeued(job, fact.at, f"allocation {job.allocation} {fact.outcome}: {fact.reason}", patience)
+    if not fact.started:
+        return _refused(job, fact.at, fact.reason, patience)
+    return _requeued(job, fact.at, f"allocation {job.allocation} was lost: {fact.reason}", patience)
 
 
 def _requeued(job: Job, at: float, reason: str, patience: Patience) -> Job:
@@ -145,6 +147,21 @@ def _requeued(job: Job, at: float, reason: str, patience: Patience) -> Job:
         return _go(job, JobState.FAILED, at, error=error, error_code=LOST_CODE, infrastructure_losses=losses)
     wait = at + backoff(patience, losses - 1) if losses > 1 else 0.0
     return _go(job, JobState.QUEUED, at, allocation=None, infrastructure_losses=losses, error=reason, not_before=wait)
+
+
+def _refused(job: Job, at: float, reason: str, patience: Patience) -> Job:
+    """Back to the queue, as nothing ran: after ever longer pauses, and for days.
+
+    The batch system is not the job's fault; but a job that it will never take has an end all the same.
+    """
+    if job.kill_requested:
+        return _cancelled(job, at, job.kill_requested)
+    refusals = job.refusals + 1
+    if refusals > patience.refusals:
+        error = f"no allocation for it ever started, in {refusals} tries; last: {reason}"
+        return _go(job, JobState.FAILED, at, error=error, error_code=UNFIT_CODE, refusals=refusals)
+    wait = at + backoff(patience, refusals)
+    return _go(job, JobState.QUEUED, at, allocation=None, refusals=refusals, error=reason, not_before=wait)
 
 
 def _staged_out(job: Job, fact: facts.StagedOut, _: Patience) -> Job:
@@ -225,7 +242,7 @@ def next_allocation_command(allocation: Allocation, now: float, patience: Patien
         return CloseJournal(allocation.id)
     if allocation.state is AllocationState.INTENDED:
         return None if waits(allocation.not_before, now, patience) else Submit(allocation.id)
-    if allocation.cancel_requested and not allocation.batch_state.ended:
+    if allocation.cancel_requested and not allocation.batch_state.ended and not allocation.gone_at:
         return CancelBatch(allocation.id)
     return None
 
@@ -234,7 +251,7 @@ def _over(allocation: Allocation, now: float, patience: Patience) -> bool:
     """Whether its end may be won: the batch system says so, past a grace, and the heartbeat agrees."""
     if allocation.state is AllocationState.INTENDED:
         return allocation.batch_state.ended or bool(allocation.cancel_requested and not allocation.submissions)
-    if not allocation.batch_ended_at or now < allocation.batch_ended_at + patience.batch_grace_s:
+    if allocation.gone_at or not allocation.batch_ended_at or now < allocation.batch_ended_at + patience.batch_grace_s:
         return False
     return allocation.state is AllocationState.SUBMITTED or now >= allocation.heard_at + patience.heartbeat_stale_s
 
@@ -258,7 +275,7 @@ def _submitted(allocation: Allocation, fact: facts.Submitted, _: Patience) -> Al
 def _submission_failed(allocation: Allocation, fact: facts.SubmissionFailed, patience: Patience) -> Allocation:
     if allocation.state is not AllocationState.INTENDED:
         return allocation
-    if fact.transient and allocation.submissions < patience.submit_tries:
+    if fact.transient:  # however often: who says nothing has not said no
         wait = fact.at + backoff(patience, allocation.submissions)
         return replace(allocation, not_before=wait, batch_words=fact.reason)
     return replace(allocation, batch_state=BatchState.FAILED, batch_words=fact.reason, batch_ended_at=fact.at)
@@ -267,6 +284,8 @@ def _submission_failed(allocation: Allocation, fact: facts.SubmissionFailed, pat
 def _batch_reported(allocation: Allocation, fact: facts.BatchReported, _: Patience) -> Allocation:
     if allocation.state is AllocationState.INTENDED or fact.state is BatchState.UNKNOWN:
         return allocation
+    if fact.state is BatchState.ABSENT and allocation.batch_state.ended:
+        return allocation  # it has left the queue since it told us how it ended
     over = fact.state.ended or fact.state is BatchState.ABSENT
     ended_at = (allocation.batch_ended_at or fact.at) if over else 0.0
     known = (allocation.batch_state, allocation.batch_words, allocation.batch_ended_at)
@@ -295,6 +314,18 @@ def _heartbeat_moved(allocation: Allocation, fact: facts.HeartbeatMoved, _: Pati
     )
 
 
+def _runner_gone(allocation: Allocation, fact: facts.RunnerGone, _: Patience) -> Allocation:
+    return allocation if allocation.gone_at else replace(allocation, gone_at=fact.at, heard_at=fact.at)
+
+
+def may_be_named(allocation: Allocation, now: float, patience: Patience) -> bool:
+    """Whether an allocation whose runner left something undone need not wait any longer for the batch system's word."""
+    if not allocation.gone_at or allocation.state.final:
+        return False
+    known = bool(allocation.cancel_requested) or allocation.batch_state.ended
+    return known or now >= allocation.gone_at + patience.batch_grace_s
+
+
 def _journal_closed(allocation: Allocation, fact: facts.JournalClosed, _: Patience) -> Allocation:
     return _move(allocation, AllocationState.ENDED, fact.at, outcome=fact.outcome)
 
@@ -311,6 +342,7 @@ _ALLOCATION_RULES: dict[type[facts.AllocationFact], Callable[[Allocation, Any, P
     facts.RunnerStarted: _runner_started,
     facts.SegmentRead: _segment_read,
     facts.HeartbeatMoved: _heartbeat_moved,
+    facts.RunnerGone: _runner_gone,
     facts.JournalClosed: _journal_closed,
     facts.CancelAsked: _cancel_asked,
 }

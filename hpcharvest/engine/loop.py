@@ -45,7 +45,9 @@ logger = logging.getLogger(__name__)
 TICK_S = 1.0
 """Seconds between two turns at the most: timers have this grain."""
 COMMIT_PAUSE_S = 2.0
-"""Seconds before a commit that failed is tried again."""
+"""Seconds before a database that failed is tried again."""
+STOP_PAUSE_S = 10.0
+"""Seconds before a payload that is still there is asked to stop once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,20 +109,21 @@ class Loop:
 
     def turn(self, batch: list[Event]) -> None:
         """Let a batch of events change the records, commit, and act on what follows."""
-        self._crew.watchdog.renew_lease()
+        self._crew.watchdog.check_lease()
         turn = Turn(self._crew.mirror, self._crew.database, self._settings.patience, self._clock.wall())
         for event in batch:
             self._handle(event, turn)
         if not self.stopping:
-            self._decide(turn)
+            self._patiently(lambda: self._decide(turn))
         self._commit(turn)
-        self._act(turn)
+        self._patiently(lambda: self._act(turn))
 
     def last_turn(self) -> None:
         """Commit what the hands and Parsl's threads brought while they were let go; act on nothing any more."""
         self.stopping = self.stopping or "done"
         while batch := self._take_all([]):
             self.turn(batch)
+        self._crew.sweeper.finish()
 
     def quiet(self) -> bool:
         """Whether nothing is left to do but to wait for others."""
@@ -134,17 +137,41 @@ class Loop:
         )
 
     def _handle(self, event: Event, turn: Turn) -> None:
-        """Let one event change the records. What nobody foresaw about one must not keep the others from being heard."""
+        """Let one event change the records: wholly, or, if something breaks that nobody foresaw, not at all.
+
+        What breaks must not keep the others from being heard; while the database cannot be read, it waits.
+        """
+        # A plain fact changes one record, as its last act; everything else may break halfway.
+        mark = None if isinstance(event, facts.Fact) else turn.mark()
         try:
-            self._dispatch(event, turn)
+            self._patiently(lambda: self._dispatch(event, turn), lambda: turn.back_to(mark))
+        except StoreError:
+            raise
         except Exception:
             logger.exception("%s could not be taken in, and is passed over", type(event).__name__)
+            turn.back_to(mark)
+
+    def _patiently(self, act: Callable[[], object], undo: Callable[[], object] = lambda: None) -> None:
+        """Do what asks the database, however long that takes: a pause in which it cannot be asked loses nothing."""
+        while True:
+            try:
+                act()
+            except StoreError as error:
+                if not error.transient or self._stop_asked.is_set():
+                    raise
+                logger.error("the database does not answer: %s; nothing is lost, trying again", error)  # noqa: TRY400 - its words suffice
+                undo()
+                self._crew.watchdog.pause(COMMIT_PAUSE_S)
+            else:
+                return
 
     def _dispatch(self, event: Event, turn: Turn) -> None:
         if isinstance(event, facts.JobFact):
             turn.tell(event)
         elif isinstance(event, facts.AllocationFact):
             turn.tell_allocation(event)
+            if isinstance(event, facts.BatchReported):
+                self._crew.allocations.heard(event)
         else:
             self._handlers[type(event)](event, turn)
 
@@ -153,6 +180,7 @@ class Loop:
         self._crew.watchdog.look(turn)
         self._crew.requests.carry_out(turn)
         self._crew.allocations.withdraw_empty(turn)
+        self._crew.allocations.name_ends(turn)
         self._plan_in = self._crew.allocations.plan(turn)
         self._crew.allocations.begin(turn)
         self._crew.reports.pick(turn)
@@ -162,16 +190,12 @@ class Loop:
         if not turn.changes:
             return
         self._around_commit("before")
-        while True:
-            try:
-                self._crew.database.commit(turn.changes)
-                break
-            except StoreError as error:
-                if not error.transient or self._stop_asked.is_set():
-                    raise
-                logger.error("cannot commit: %s; nothing is lost, trying again", error)  # noqa: TRY400 - its words suffice
-                self._crew.watchdog.pause(COMMIT_PAUSE_S)
+        self._crew.watchdog.check_lease()
+        self._patiently(lambda: self._crew.database.commit(turn.changes))
         self._crew.mirror.follow(turn.changes)
+        for job in turn.changes.jobs.values():
+            if job.state.final:
+                self._crew.intake.finished(job.queue)
         self._around_commit("after")
 
     def _act(self, turn: Turn) -> None:
@@ -198,19 +222,20 @@ class Loop:
         self._crew.intake.ask()
         self._crew.sweeper.sweep()
 
-    def _follow(self, job: Job, turn: Turn) -> None:
-        """Set in motion what follows from a job's committed state."""
+    def _follow(self, job: Job, turn: Turn, *, waited: bool = False) -> None:
+        """Set in motion what follows from a job's committed state. `waited`: it comes from those that wait longest."""
         self._crew.dags.follow(job)
         if job.state.final:
-            if job.id in turn.changes.jobs:
-                self._crew.intake.finished(job.queue)
             return
         command = lifecycle.next_command(job, turn.now, turn.patience)
         match command:
             case StopPayload():
                 self._crew.allocations.stop_payload(command.job, command.attempt, command.allocation)
+                heapq.heappush(self._timers, (turn.now + STOP_PAUSE_S, job.id))
             case StartDag():
-                if not self._crew.dags.start(job):
+                if self._crew.dags.start(job, waited=waited):
+                    self._crew.mirror.keep(job.id)
+                else:
                     self._crew.mirror.drop(job.id)
             case None:
                 heapq.heappush(self._timers, (job.not_before, job.id))
@@ -226,7 +251,7 @@ class Loop:
         """Bring waiting jobs from the database into the window, as many as it has room for."""
         for job in self._crew.dags.next_waiting(self._crew.database, self._crew.mirror):
             self._crew.mirror.add(job)
-            self._follow(job, turn)
+            self._follow(job, turn, waited=True)
 
     def _fetched(self, event: happened.Fetched, turn: Turn) -> None:
         self._crew.intake.keep(event, turn)

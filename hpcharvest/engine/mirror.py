@@ -48,6 +48,10 @@ class Mirror:
         self._outside.discard(job.id)
         self._take_job(job)
 
+    def keep(self, job_id: JobId) -> None:
+        """Keep a job at hand: it has begun."""
+        self._outside.discard(job_id)
+
     def drop(self, job_id: JobId) -> None:
         """Let a waiting job go back to where it waits, the database, as soon as PanDA knows of it."""
         if job_id in self.reports:

@@ -7,13 +7,15 @@ lost, or we die, PanDA is asked what it thinks of the job before the report is r
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Any
 
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration
 from hpcharvest.engine import lifecycle
-from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.effects import Hands, Kind
 from hpcharvest.engine.events import Event, FateKnown, ReportsAnswered, ReportsFailed
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.turn import Turn
@@ -29,6 +31,8 @@ from hpcharvest.panda.wire import encode_update, settled
 logger = logging.getLogger(__name__)
 
 SEND, ASK = "send reports", "ask for the fate of reports"
+SUSPECT = 2
+"""So many tries make a report one that goes alone."""
 CHUNKS = 5
 """Requests that one batch is sent in at the most."""
 
@@ -63,7 +67,8 @@ class Reports:
         self._events = events
         self._clock = clock
         self._next_send = 0.0
-        self._next_question = 0.0
+        # Who died with a request under way may have left it with the server, which may still be at work on it.
+        self._next_question = clock.steady() + self._patience.retry_first_s
         self._in_flight: set[JobId] = set()
         self._batch: list[Letter] = []
 
@@ -107,7 +112,7 @@ class Reports:
         if not self._batch:
             return
         letters, self._batch = self._batch, []
-        self._hands.carry_out(SEND, lambda: self._post(letters))
+        self._hands.carry_out(Kind.REPORT, SEND, lambda: self._post(letters))
 
     def settle(self, turn: Turn) -> None:
         """Ask PanDA for the fate of final reports whose answer was lost."""
@@ -116,7 +121,7 @@ class Reports:
         if unsure and now >= self._next_question and not self._hands.holds(ASK):
             self._next_question = now + self._patience.retry_first_s
             asked = tuple((report.job, report.serial) for report in unsure[: self._panda.update_chunk * CHUNKS])
-            self._hands.carry_out(ASK, lambda: self._ask(asked))
+            self._hands.carry_out(Kind.REPORT, ASK, lambda: self._ask(asked))
 
     def answered(self, event: ReportsAnswered, turn: Turn) -> None:
         """Take PanDA's answers: what is settled, what must be repeated, which jobs it wants stopped."""
@@ -129,13 +134,13 @@ class Reports:
                 turn.settle(report)
             elif report.serial == serial:
                 self._not_accepted(report, answer, turn)
-            if answer.stop and not report.final:
+            if answer.stop and report.serial == serial and not report.final:
                 turn.tell(KillAsked(at=turn.now, job=job, by="PanDA"))
 
     def failed(self, event: ReportsFailed, turn: Turn) -> None:
         """Keep what was not sent; of what may have arrived, the final ones are asked after."""
         logger.warning("%d reports were not acknowledged: %s; will try again", len(event.sent), event.error)
-        self._next_send = self._clock.steady() + self._patience.retry_first_s
+        self._next_send = self._next_question = self._clock.steady() + self._patience.retry_first_s
         for job, serial in event.sent:
             self._in_flight.discard(job)
             report = turn.report(job)
@@ -185,20 +190,22 @@ class Reports:
 
     def _post(self, letters: list[Letter]) -> None:
         """Send a batch, request by request, so that one lost answer leaves the others sure."""
-        for start in range(0, len(letters), self._panda.update_chunk):
-            chunk = letters[start : start + self._panda.update_chunk]
+        for chunk in _chunks(letters, self._panda.update_chunk):
             sent = tuple((letter.report.job, letter.report.serial) for letter in chunk)
-            entries = [
-                encode_update(one.job, one.report, harvester_id=self._harvester_id, batch_id=self._harvester_id)
-                for one in chunk
-            ]
             try:
-                answers = self._client.update_jobs(entries)
+                answers = self._client.update_jobs([self._worded(letter) for letter in chunk])
             except HarvestError as error:
                 unsure = isinstance(error, AnswerLost | AnswerNotUnderstood | ServerRefused)
                 self._events.put(ReportsFailed(sent=sent, unsure=unsure, error=error))
+            except Exception as error:
+                # A report that cannot be worded must not keep its neighbours from being sent: next time it goes alone.
+                logger.exception("%d reports could not be sent", len(chunk))
+                self._events.put(ReportsFailed(sent=sent, unsure=True, error=HarvestError(repr(error))))
             else:
                 self._events.put(ReportsAnswered(sent=sent, answers=answers))
+
+    def _worded(self, letter: Letter) -> dict[str, Any]:
+        return encode_update(letter.job, letter.report, harvester_id=self._harvester_id, batch_id=self._harvester_id)
 
     def _ask(self, asked: Sent) -> None:
         try:
@@ -208,3 +215,11 @@ class Reports:
             return
         arrived = {job: settled(status.status) for job, status in statuses.items()}
         self._events.put(FateKnown(arrived=arrived, asked=asked))
+
+
+def _chunks(letters: list[Letter], size: int) -> Iterator[list[Letter]]:
+    """Split a batch into requests; a report that failed twice goes alone, as it may be what the others failed for."""
+    suspects = [one for one in letters if one.report.tries >= SUSPECT]
+    others = [one for one in letters if one.report.tries < SUSPECT]
+    yield from ([one] for one in suspects)
+    yield from (others[start : start + size] for start in range(0, len(others), size))

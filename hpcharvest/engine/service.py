@@ -20,6 +20,7 @@ from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.config.schema import Configuration
 from hpcharvest.engine import launch
 from hpcharvest.engine.allocations import Allocations
+from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.dag import DagWindow, Reporter
 from hpcharvest.engine.effects import Hands
 from hpcharvest.engine.events import AnswerKept, DagEnded, Event, StopAsked
@@ -40,9 +41,6 @@ from hpcharvest.providers.registry import batch_system
 from hpcharvest.store.database import Database
 
 logger = logging.getLogger(__name__)
-
-HANDS = 4
-"""Threads for requests to PanDA and commands of the batch system."""
 
 
 def run(
@@ -95,12 +93,13 @@ class Service:
 
     def idle(self) -> bool:
         """Whether all that is due is done: everything was looked at, and nothing is left but to wait."""
-        return self._watch.passes > 1 and self.loop.quiet()
+        return self._watch.looks > 1 and self._watch.questions > 1 and self.loop.quiet()
 
     def _take_lease(self, *, patient: bool) -> None:
         stop = self._listen()
         self._lease.acquire(stop, patient=patient)
         self._stack.callback(self._lease.release)
+        self._lease.keep()
 
     def _listen(self) -> Callable[[float], object]:
         """Let SIGTERM and SIGINT ask the loop to stop; give a way to wait that they interrupt."""
@@ -118,16 +117,16 @@ class Service:
         configuration, events, clock = self._configuration, self._events, self._clock
         settings = configuration.controller
         client = client_of(configuration)
-        hands = Hands(events, HANDS, "hands")
+        hands = Hands(events)
         systems = {queue.site.name: batch_system(queue.site) for queue in configuration.queues.values()}
         self._watch = Watch(systems=systems, events=events, patience=settings.patience, clock=clock)
         self._allocations = Allocations(
             configuration=configuration,
-            folders=self._folders,
-            systems=systems,
+            effects=BatchJobs(
+                configuration=configuration, folders=self._folders, systems=systems, events=events, clock=clock
+            ),
             watch=self._watch,
             hands=hands,
-            events=events,
             clock=clock,
             first=AllocationId(max(database.allocations.last_id(), _last_folder(self._folders.allocations)) + 1),
         )

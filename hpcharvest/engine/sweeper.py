@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcharvest.clock import Clock
-from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.effects import Hands, Kind
 
 logger = logging.getLogger(__name__)
 
 SWEEP = "sweep"
 MANY = 100
 """So many folders are worth a process."""
+AT_ONCE = 1000
+"""So many folders go onto one command line."""
 PAUSE_S = 5.0
 """Seconds that fewer wait for more."""
 
@@ -42,11 +44,17 @@ class Sweeper:
         worth = len(self._folders) >= MANY or (self._folders and self._clock.steady() >= self._since + PAUSE_S)
         if worth and not self._hands.holds(SWEEP):
             folders, self._folders = self._folders, []
-            self._hands.carry_out(SWEEP, lambda: remove(folders))
+            self._hands.carry_out(Kind.FILES, SWEEP, lambda: remove(folders))
+
+    def finish(self) -> None:
+        """Remove what was gathered, here and now."""
+        folders, self._folders = self._folders, []
+        remove(folders)
 
 
 def remove(folders: Sequence[Path]) -> None:
     """Remove folders with all that is in them; those that are not there are no error."""
-    done = subprocess.run(["rm", "-rf", "--", *folders], capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        logger.warning("some folders were not removed: %s", done.stderr.decode(errors="replace").strip()[:500])
+    for some in (folders[start : start + AT_ONCE] for start in range(0, len(folders), AT_ONCE)):
+        done = subprocess.run(["rm", "-rf", "--", *some], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            logger.warning("some folders were not removed: %s", done.stderr.decode(errors="replace").strip()[:500])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
+from copy import copy
+from dataclasses import fields, replace
+from typing import Any
 
 from hpcharvest.config.schema import Patience
 from hpcharvest.engine import lifecycle
@@ -21,6 +23,8 @@ from hpcharvest.store.database import Database
 
 logger = logging.getLogger(__name__)
 
+Mark = tuple[list[Any], dict[JobId, None]]
+
 _TOLD_AS = dict.fromkeys((JobState.STAGED_IN, JobState.QUEUED, JobState.ASSIGNED), JobState.RECEIVED)
 """States of which PanDA knows no difference."""
 
@@ -36,6 +40,17 @@ class Turn:
         self.changes = Changes()
         self.touched: dict[JobId, None] = {}
         """Jobs to look after once this turn is committed, in the order in which they were touched."""
+
+    def mark(self) -> Mark:
+        """Remember how things are, to come back to."""
+        return [copy(getattr(self.changes, one.name)) for one in fields(Changes)], dict(self.touched)
+
+    def back_to(self, mark: Mark | None) -> None:
+        """Undo what was changed since a mark, if there is one."""
+        if mark is None:
+            return
+        self.changes = Changes(**{one.name: copy(kept) for one, kept in zip(fields(Changes), mark[0], strict=True)})
+        self.touched = dict(mark[1])
 
     def job(self, job_id: JobId) -> Job | None:
         """Give a job as it is now."""

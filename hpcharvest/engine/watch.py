@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 from hpcharvest.clock import Clock
@@ -22,6 +23,10 @@ from hpcharvest.providers.dialect import BatchStatus
 
 logger = logging.getLogger(__name__)
 
+TICK_S = 1.0
+"""Seconds between two looks whether a batch system is to be asked."""
+TORN_LOOKS = 60
+"""A segment that is torn in so many looks, some minutes, stays so."""
 SLOWER = 1.5
 """Factor by which the pauses between two looks at a quiet journal grow."""
 
@@ -38,6 +43,8 @@ class Watched:
     heartbeat: float
     next_look: float = 0.0
     next_beat: float = 0.0
+    torn: int = 0
+    """How often in a row its next segment was found torn."""
     closed: bool = False
 
 
@@ -48,7 +55,6 @@ class Asked:
     system: BatchSystem
     next_question: float = 0.0
     down: bool = False
-    said: dict[str, BatchStatus] = field(default_factory=dict)
 
 
 class Watch:
@@ -71,19 +77,29 @@ class Watch:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self.passes = 0
-        """How often everything was looked at."""
+        self._news = threading.Event()
+        # Two threads: a batch system that does not answer must not keep journals from being read.
+        self._threads = [
+            threading.Thread(target=self._run, args=(self._look_at_all, self._wake), name="watch", daemon=True),
+            threading.Thread(target=self._run, args=(self._ask_all, self._news), name="ask", daemon=True),
+        ]
+        self.looks = 0
+        """How often all journals were looked at."""
+        self.questions = 0
+        """How often all batch systems were asked that are to be asked."""
 
     def start(self) -> None:
         """Begin to look."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Stop looking."""
         self._stop.set()
         self._wake.set()
-        self._thread.join()
+        self._news.set()
+        for thread in self._threads:
+            thread.join()
 
     def follow(self, allocation: Allocation, site: str, mailbox: Mailbox) -> None:
         """Look after an allocation from now on; again, if it is followed already, to learn its batch id."""
@@ -107,35 +123,45 @@ class Watch:
             self._watched.pop(number, None)
             self._batch_ids.pop(number, None)
 
-    def _run(self) -> None:
+    def _run(self, do: Callable[[], float], wake: threading.Event) -> None:
         while not self._stop.is_set():
             try:
-                pause = self._pass()
+                pause = do()
             except Exception:
-                # The border of a thread: the poller must go on, and what nobody foresaw must be seen.
+                # The border of a thread: it must go on, and what nobody foresaw must be seen.
                 logger.exception("looking after allocations failed in a way that nobody foresaw")
                 pause = self._patience.journal_poll_max_s
-            self._wake.wait(pause)
-            self._wake.clear()
+            wake.wait(pause)
+            wake.clear()
 
-    def _pass(self) -> float:
-        """Look at everything that is due; give the seconds until something is due again."""
+    def _look_at_all(self) -> float:
+        """Look at every journal that is due; give the seconds until one is due again."""
         with self._lock:
             watched = list(self._watched.values())
         now = self._clock.steady()
         for one in watched:
             if now >= one.next_look and not one.closed:
                 self._look(one, now)
-        for site, asked in self._sites.items():
-            if now >= asked.next_question and any(
-                one.site == site and one.number in self._batch_ids for one in watched
-            ):
-                asked.next_question = now + self._patience.batch_poll_s
-                self._ask(site, asked, watched)
-        self.passes += 1
+        self.looks += 1
         due = [one.next_look for one in watched if not one.closed]
         latest = now + self._patience.journal_poll_max_s
         return max(0.01, min([*due, latest]) - self._clock.steady())
+
+    def _ask_all(self) -> float:
+        """Ask every batch system that is due and has batch jobs of ours; give the seconds until one is due again."""
+        now = self._clock.steady()
+        for site, asked in self._sites.items():
+            with self._lock:
+                ids = {
+                    n: self._batch_ids[n]
+                    for n, one in self._watched.items()
+                    if one.site == site and n in self._batch_ids
+                }
+            if ids and now >= asked.next_question:
+                asked.next_question = now + self._patience.batch_poll_s
+                self._ask(site, asked, ids)
+        self.questions += 1
+        return max(0.05, min(TICK_S, self._patience.batch_poll_s))
 
     def _look(self, one: Watched, now: float) -> None:
         moved = False
@@ -161,12 +187,10 @@ class Watch:
             one.heartbeat = beat
             self._events.put(HeartbeatMoved(allocation=one.number, beat=beat, at=self._clock.wall()))
 
-    def _ask(self, site: str, asked: Asked, watched: list[Watched]) -> None:
+    def _ask(self, site: str, asked: Asked, ids: dict[AllocationId, str]) -> None:
         """Ask a batch system once about all its batch jobs. If it does not answer, nothing is known about any."""
-        with self._lock:
-            ids = {one.number: self._batch_ids.get(one.number, "") for one in watched if one.site == site}
         try:
-            said = asked.system.status({batch_id for batch_id in ids.values() if batch_id})
+            said = asked.system.status(set(ids.values()))
         except BatchError as error:
             if not asked.down:
                 logger.warning("the batch system of %s says nothing: %s; will ask again", site, error)
@@ -175,17 +199,20 @@ class Watch:
         asked.down = False
         at = self._clock.wall()
         for number, batch_id in ids.items():
-            if not batch_id:
-                continue
             status = said.get(batch_id) or BatchStatus(id=batch_id, state=BatchState.ABSENT, words="not listed")
             self._events.put(BatchReported(allocation=number, state=status.state, words=status.words, at=at))
 
 
 def _read(one: Watched) -> list[Segment]:
-    """Read what is new. What is torn is read again later; what is damaged for good is passed over."""
+    """Read what is new. What stays torn, or is damaged, is passed over, or it would hide all that follows."""
     try:
-        return one.mailbox.read_segments(one.next_segment)
-    except TornMessage:
-        raise
+        found = one.mailbox.read_segments(one.next_segment)
+    except TornMessage as error:
+        one.torn += 1
+        if one.torn < TORN_LOOKS:
+            raise
+        found = [one.mailbox.journal.pass_over(one.next_segment, error)]
     except MessageNotUnderstood as error:
-        return [one.mailbox.journal.pass_over(one.next_segment, error)]
+        found = [one.mailbox.journal.pass_over(one.next_segment, error)]
+    one.torn = 0
+    return found

@@ -10,7 +10,7 @@ import hpcharvest
 from hpcharvest.apps.folders import Folders
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration
-from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.effects import Hands, Kind
 from hpcharvest.engine.lease import Lease
 from hpcharvest.engine.sweeper import remove
 from hpcharvest.engine.turn import Turn
@@ -58,28 +58,28 @@ class Watchdog:
         self._next_purge = self._due(PURGED, PURGE_S)
         self._sleep = threading.Event()
 
-    def renew_lease(self) -> None:
-        """Renew the lease if it is time. Raises LeaseHeld if it is ours no more: then nothing may be done."""
-        self._lease.renew()
+    def check_lease(self) -> None:
+        """Raise LeaseHeld if the lease is ours no more: then nothing may be done."""
+        self._lease.check()
 
     def pause(self, seconds: float) -> None:
-        """Let time pass, with the lease kept."""
+        """Let time pass."""
         self._sleep.wait(seconds)
-        self._lease.renew()
+        self._lease.check()
 
     def look(self, turn: Turn) -> None:
         """Do what is due."""
         now = self._clock.steady()
         if now >= self._next_beat:
             self._next_beat = now + self._interval_s
-            self._hands.carry_out("heartbeat", self._beat)
+            self._hands.carry_out(Kind.FETCH, "heartbeat", self._beat)
         if now >= self._next_reminder:
             self._next_reminder = now + self._interval_s
             self._remind(turn)
         if now >= self._next_purge:
             self._next_purge = now + PURGE_S
             turn.changes.journal.append(Entry(at=turn.now, subject="service", id=0, action=PURGED))
-            self._hands.carry_out("purge", self._purge)
+            self._hands.carry_out(Kind.FILES, "purge", self._purge)
 
     def _due(self, action: str, interval_s: float) -> float:
         """Steady seconds when something is due again; the journal knows when it was done last, also by a cron tick."""
@@ -131,4 +131,12 @@ def _older(parent: Path, before: float) -> list[Path]:
     """Give the numbered folders in which nothing was made or removed since `before`."""
     if not parent.is_dir():
         return []
-    return [one for one in parent.iterdir() if one.name[0].isdigit() and one.stat().st_mtime < before]
+    return [one for one in parent.iterdir() if one.name[0].isdigit() and _changed_at(one) < before]
+
+
+def _changed_at(folder: Path) -> float:
+    """Say when something was made or removed in a folder; one that is gone is as good as new."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")

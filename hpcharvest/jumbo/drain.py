@@ -16,3 +16,11 @@ def fits(walltime_s: float, left_s: float) -> bool:
     One without a limit may start while there is any time: nobody knows better.
     """
     return left_s > 0 and walltime_s <= left_s
+
+
+def spent(walltime_s: float, ran_s: float, start_s: float) -> bool:
+    """Tell whether a payload with this limit (0: none) has had its time, but for the seconds that a start takes.
+
+    Of one so near its limit it is not the allocation's fault that it has to go: it would only go round for ever.
+    """
+    return 0 < walltime_s <= ran_s + min(start_s, walltime_s / 2)

@@ -46,6 +46,9 @@ GOODBYE_PATIENCE_S: Final = 600.0
 
 SHORTEST_BEAT_S: Final = 0.05
 
+START_S: Final = 30.0
+"""Seconds that an allocation's start may take off the time of a payload as long as the allocation itself."""
+
 
 class Head:
     """Runs a manifest's tasks, after its link has won the start."""
@@ -106,7 +109,7 @@ class Head:
         """Do what is due now."""
         now = self._clock.steady()
         if now >= self._leave_at:
-            self._leave("the end of the allocation is near")
+            self._leave("the end of the allocation is near", at_end=True)
         while self._alarms and self._alarms[0][0] <= now:
             heapq.heappop(self._alarms)[2]()
         if now >= self._next_beat:
@@ -225,7 +228,7 @@ class Head:
         leaders = {one.process.pid for one in slots if one.process.returncode is None}
         kin.send(kin.family(leaders, [one.mark for one in slots]), number)
 
-    def _leave(self, reason: str) -> None:
+    def _leave(self, reason: str, *, at_end: bool = False) -> None:
         if self._leaving:
             return
         self._leaving = reason
@@ -233,6 +236,10 @@ class Head:
         stop = Stop(PayloadResult.NOT_RUN, reason)
         for task in self._pool.clear():
             self._conclude(task, stop)
+        now = self._clock.wall()
+        running = self._running.values() if at_end else ()
+        spent = [one for one in running if drain.spent(one.task.walltime_s, now - one.started_at, START_S)]
+        self._stop(spent, Stop(PayloadResult.TIMED_OUT, "its time limit, but for the seconds that the start took"))
         self._stop(list(self._running.values()), stop)
         self._later(self._manifest.kill_grace_s, lambda: kin.send(self._packing, signal.SIGKILL))
 

@@ -88,8 +88,12 @@ def _members(task: Task) -> Iterator[Member]:
     folders = [""]
     while folders:
         inside = folders.pop()
-        with os.scandir(f"{task.folder}/{inside}") as entries:
-            for entry in entries:
+        try:
+            found = list(os.scandir(f"{task.folder}/{inside}"))
+        except PermissionError as error:
+            log.warning("job %s: %s is left out of the log: %s", task.job, inside or "its folder", error.strerror)
+        else:
+            for entry in found:
                 name = inside + entry.name
                 if name in left_out:
                     continue

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from hpcharvest.errors import MessageNotUnderstood, TornMessage
 
+LARGEST = 2**63 - 1
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
 
@@ -91,13 +92,16 @@ def _reader(kind: Any) -> Reader:
 
 
 def _whole(value: Any) -> int:
-    if type(value) is int:
+    """Read a whole number of at most 64 bits."""
+    if type(value) is int and -LARGEST <= value <= LARGEST:
         return value
-    raise _Mismatch("a whole number", value)
+    raise _Mismatch("a whole number of at most 64 bits", value)
 
 
 def _number(value: Any) -> float:
-    if type(value) in {int, float} and math.isfinite(value):
+    if type(value) is float and math.isfinite(value):
+        return value
+    if type(value) is int and -LARGEST <= value <= LARGEST:
         return float(value)
     raise _Mismatch("a number", value)
 

@@ -38,6 +38,8 @@ class Allocation:
     """Wall seconds, on our clock, when its heartbeat was last seen to move."""
     heartbeat: float = 0.0
     """The heartbeat as last seen, in seconds on the file server's clock: it is compared with itself only."""
+    gone_at: float = 0.0
+    """Wall seconds when its runner left something undone; the batch system is waited for to say why. 0: it did not."""
     nodes: tuple[str, ...] = ()
     cancel_requested: str = ""
     """Who wants it withdrawn; empty: nobody."""

@@ -63,11 +63,15 @@ class PayloadEnded(JobFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayloadLost(JobFact):
-    """Its allocation's journal was closed without an outcome of this attempt: none can follow."""
+    """Its allocation's journal was closed without an outcome of this attempt: none can follow.
+
+    `started`: whether the allocation ever ran. `wished`: whether an operator withdrew it, or its jobs were all stopped.
+    """
 
     attempt: Attempt
-    outcome: AllocationOutcome
     reason: str
+    started: bool = True
+    wished: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +167,13 @@ class HeartbeatMoved(AllocationFact):
     """Its runner is alive. `beat`: the heartbeat as last seen, in seconds on the file server's clock."""
 
     beat: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerGone(AllocationFact):
+    """Its journal is closed by its runner, with something left undone: why, the batch system may know."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

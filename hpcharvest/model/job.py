@@ -110,6 +110,8 @@ class Job:
     """How often staging in or out failed for a transient reason, since the last success."""
     infrastructure_losses: int = 0
     """How often an allocation was lost under it. Never counts as a payload's attempt."""
+    refusals: int = 0
+    """How often an allocation that it belonged to never started: refused, or lost in the queue."""
     not_before: float = 0.0
     """Wall seconds: when it may be tried again."""
     kill_requested: str = ""

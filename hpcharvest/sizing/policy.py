@@ -14,6 +14,9 @@ from hpcharvest.model.ids import JobId
 from hpcharvest.model.shape import NodeShape, Shape
 from hpcharvest.sizing.fit import Footprint
 
+START_S = 30
+"""Seconds that a batch job takes to start its first payload: its walltime has them on top, where the site allows it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -32,11 +35,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A job that may be given to an allocation. `since`: wall seconds when it came into the queue."""
+    """A job that may be given to an allocation. `since`: wall seconds when it came into the queue.
+
+    `setbacks`: how often an allocation that it belonged to came to nothing.
+    """
 
     job: JobId
     footprint: Footprint
     since: float
+    setbacks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +78,7 @@ def plan(candidates: Sequence[Candidate], alive: int, limits: Limits, now: float
         taken, seconds = _fill(left, limits)
         full = len(taken) < len(left) or len(taken) >= limits.max_jobs
         waited = now - min(one.since for one in taken)
-        if not full and waited < limits.linger_s:
+        if not full and 0 <= waited < limits.linger_s:  # less than nothing: the clock jumped back
             return
         nodes = _nodes(taken, limits)
         why = "full" if full else f"waited {waited:.1f} s for company"
@@ -93,17 +100,27 @@ def _nodes(taken: Sequence[Candidate], limits: Limits) -> int:
 
 
 def _fill(candidates: Sequence[Candidate], limits: Limits) -> tuple[list[Candidate], int]:
-    """Take jobs from the front while they can all be done, one wave after another, in the longest walltime allowed."""
+    """Take jobs from the front while they can all be done, one wave after another, in the longest walltime allowed.
+
+    The more setbacks a job had, the fewer companions it gets: what one of them brings upon the others finds an end.
+    """
     taken: list[Candidate] = []
-    area, longest, walltime = 0, 0, 0
-    for one in candidates[: limits.max_jobs]:
-        area += one.footprint.core_seconds
-        longest = max(longest, one.footprint.walltime_s)
-        # Any greedy order of such jobs ends within the work spread over all cores plus the longest of them.
-        spread = area / (limits.max_nodes * limits.node.cores)
-        need = ceil((longest if len(taken) == 0 else spread + longest) + limits.margin_s)
+    cores, area, longest, walltime = 0, 0, 0, 0
+    room = limits.max_jobs
+    for one in candidates:
+        room = min(room, max(1, limits.max_jobs >> one.setbacks))
+        if len(taken) >= room:
+            break
+        size = one.footprint
+        cores += size.nodes * size.cores
+        area += size.core_seconds
+        longest = max(longest, size.walltime_s)
+        # All at once, if there are cores for all; else any greedy order ends within the work spread over all cores
+        # plus the longest of them.
+        capacity = limits.max_nodes * limits.node.cores
+        need = ceil(longest + (area / capacity if cores > capacity else 0) + limits.margin_s)
         if taken and need > limits.max_walltime_s:
             break
         taken.append(one)
-        walltime = need
+        walltime = min(need + START_S, limits.max_walltime_s)
     return taken, walltime

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, NoReturn
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, select, update
 
 from hpcharvest.errors import StoreError
 from hpcharvest.model.ids import Attempt, JobId
@@ -61,9 +61,13 @@ class Jobs:
         begun = self._read(_whole.where(jobs.c.state.in_(_BEGUN)).order_by(jobs.c.id))
         return begun + self.waiting(waiting_limit, ())
 
-    def waiting(self, limit: int, exclude: Collection[JobId]) -> list[Job]:
-        """Read at most `limit` RECEIVED jobs, the most urgent first: priority, then age; none of `exclude`."""
-        order = select(jobs.c.id).where(WAITING).order_by(*_by_urgency).limit(limit + len(exclude))
+    def waiting(self, limit: int, exclude: Collection[JobId], *, queues: Collection[str] | None = None) -> list[Job]:
+        """Read at most `limit` RECEIVED jobs, the most urgent first: priority, then age; none of `exclude`.
+
+        `queues`: of these alone; None: of all.
+        """
+        wanted = WAITING if queues is None else and_(WAITING, jobs.c.queue.in_(queues))
+        order = select(jobs.c.id).where(wanted).order_by(*_by_urgency).limit(limit + len(exclude))
         left_out = frozenset(exclude)
         with self._connections.reading() as connection:
             chosen = [one for one in connection.scalars(order) if one not in left_out][:limit]

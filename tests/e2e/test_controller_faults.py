@@ -65,14 +65,12 @@ def test_jobs_of_a_preempted_allocation_run_again(tmp_path: Path) -> None:
         assert [(job.attempt, job.infrastructure_losses) for job in records(inside)] == [(2, 1)]
 
 
-@pytest.mark.xfail(reason="a runner that says goodbye in time is closed on before the batch system has said why")
 def test_a_preempted_allocation_is_called_so(tmp_path: Path) -> None:
     with worlds.world(tmp_path, QUICK) as inside, Controller(inside):
         preempt_one(inside)
         assert outcome(inside, 1) is AllocationOutcome.PREEMPTED
 
 
-@pytest.mark.xfail(reason="its allocation ends a moment before its own time, so it counts as lost and runs again")
 def test_a_payload_past_its_own_time_fails_and_says_so(tmp_path: Path) -> None:
     with worlds.world(tmp_path, QUICK) as inside, Controller(inside):
         (number,) = worlds.submit(inside, [worlds.job("sleep 60", max_walltime=2)])
@@ -86,7 +84,7 @@ def test_a_submission_that_is_refused_is_tried_with_pauses_and_has_an_end(tmp_pa
     recipe = Recipe(
         nodes=1,
         allocation={"max_nodes": 8},  # more than there are
-        patience={**QUICK.patience, "infrastructure_losses": 2},
+        patience={**QUICK.patience, "refusals": 2},
     )
     with worlds.world(tmp_path, recipe) as inside, Controller(inside):
         (large,) = worlds.submit(inside, [worlds.job(core_count=8)])
@@ -96,9 +94,8 @@ def test_a_submission_that_is_refused_is_tried_with_pauses_and_has_an_end(tmp_pa
         assert refused.attempt == 3
 
 
-@pytest.mark.xfail(reason="jobs that were refused together are planned together again")
 def test_a_job_that_cannot_be_submitted_takes_no_other_with_it(tmp_path: Path) -> None:
-    recipe = Recipe(nodes=1, allocation={"max_nodes": 8}, patience={**QUICK.patience, "infrastructure_losses": 2})
+    recipe = Recipe(nodes=1, allocation={"max_nodes": 8, "max_jobs": 2}, patience={**QUICK.patience, "refusals": 2})
     with worlds.world(tmp_path, recipe) as inside, Controller(inside):
         large, small = worlds.submit(inside, [worlds.job(core_count=8), worlds.job()])
         assert worlds.until_all_over(inside) == {large: "failed", small: "finished"}

@@ -27,7 +27,7 @@ from hpcharvest.model.states import (
 
 JOB, ALLOCATION = JobId(7), AllocationId(3)
 SPEC = JobSpec(panda_id=JOB, attempt_nr=1, transformation="work", job_pars="")
-PATIENCE = Patience(stage_tries=3, infrastructure_losses=2, submit_tries=3)
+PATIENCE = Patience(stage_tries=3, infrastructure_losses=2, refusals=2)
 
 moments = st.floats(0, 1e9, allow_nan=False)
 attempts = st.integers(0, 4).map(Attempt)
@@ -38,7 +38,7 @@ outcomes = st.builds(
 stored = st.just((StoredFile(lfn="out", size=1, adler32="00000001"),))
 of_job = {"job": st.just(JOB), "at": moments}
 losses = st.builds(
-    facts.PayloadLost, **of_job, attempt=attempts, outcome=st.sampled_from(AllocationOutcome), reason=words
+    facts.PayloadLost, **of_job, attempt=attempts, reason=words, started=st.booleans(), wished=st.booleans()
 )
 job_facts: st.SearchStrategy[facts.JobFact] = st.one_of(
     st.builds(facts.StagedIn, **of_job),
@@ -62,6 +62,7 @@ any_job = st.builds(
     allocation=st.sampled_from([None, ALLOCATION]),
     tries=st.integers(0, 3),
     infrastructure_losses=st.integers(0, 3),
+    refusals=st.integers(0, 3),
     not_before=moments,
     kill_requested=st.sampled_from(["", "PanDA"]),
     outcome=st.none() | outcomes,
@@ -134,8 +135,12 @@ def test_a_loss_fails_no_job_before_the_limit_and_is_no_doing_of_the_payload(job
     assert after.attempt == job.attempt
     assert after.outcome == job.outcome
     if after.state is JobState.FAILED and after is not job:
-        assert after.infrastructure_losses > PATIENCE.infrastructure_losses
-        assert job.infrastructure_losses >= PATIENCE.infrastructure_losses
+        assert not fact.wished
+        if fact.started:
+            assert after.infrastructure_losses > PATIENCE.infrastructure_losses
+        else:
+            assert after.refusals > PATIENCE.refusals
+    assert after.infrastructure_losses - job.infrastructure_losses <= fact.started
 
 
 @st.composite

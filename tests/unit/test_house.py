@@ -264,8 +264,11 @@ RULES: Final[Mapping[str, Rule]] = {
         files=PACKAGE,
         but={
             "hpcharvest/cli/demo_data/generate_collisions.py": "a payload: the other ranks would wait for ever",
+            "hpcharvest/engine/allocations.py": "the border of a record: it must not take the closing one with it",
+            "hpcharvest/engine/batch_jobs.py": "the border of a dialect, perhaps somebody else's: it needs an answer",
             "hpcharvest/engine/effects.py": "the border of a worker thread",
             "hpcharvest/engine/loop.py": "the border of an event: one that breaks must not silence the others",
+            "hpcharvest/engine/reports.py": "the border of a request: one report must not silence its neighbours",
             "hpcharvest/engine/watch.py": "the border of a watching thread",
             "hpcharvest/jumbo/tarball.py": "the border of a thread",
             "hpcharvest/sandbox/api.py": "the border of a server: it says what broke and goes on",

@@ -32,7 +32,7 @@ class Desk:
         self.database = open_database(settings)
         self.patience = settings.controller.patience
         events: SimpleQueue[Event] = SimpleQueue()
-        self.hands = Hands(events, 1, "test")
+        self.hands = Hands(events)
         self.intake = Intake(
             configuration=settings,
             client=client_of(settings),

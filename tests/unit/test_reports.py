@@ -33,7 +33,7 @@ class Desk:
         self.clock = ManualClock(NOW)
         self.mirror = Mirror()
         self.events: SimpleQueue[Event] = SimpleQueue()
-        self.hands = Hands(self.events, 1, "test")
+        self.hands = Hands(self.events)
         self.database = open_database(settings)
         self.patience = settings.controller.patience
         self.reports = Reports(

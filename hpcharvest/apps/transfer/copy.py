@@ -23,7 +23,7 @@ class CopyMover:
     """Copies files, and reads back what it stored."""
 
     def fetch(self, url: str, destination: Path, *, size: int | None, adler32: str | None) -> Moved:
-        """Copy the file at `url` to `destination`, unless it is there already, as promised."""
+        """Copy the file at `url` to `destination`, and check what was copied."""
         source = path_of(url)
         moved = _copy(source, destination, durable=False)
         try:
@@ -74,11 +74,22 @@ def _copy(source: Path, destination: Path, *, durable: bool) -> Moved:
     try:
         moved = _pour(reader, partial, durable=durable)
         partial.rename(destination)
+        if durable:
+            _sync(destination.parent)
     except OSError as error:
         raise _told(error, destination, writing=True) from error
     finally:
         os.close(reader)
     return moved
+
+
+def _sync(folder: Path) -> None:
+    """Let a new name in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _pour(reader: int, destination: Path, *, durable: bool) -> Moved:
