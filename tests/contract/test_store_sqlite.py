@@ -48,13 +48,13 @@ def test_only_the_owner_reads_the_file_and_its_log(database: Database, file: Pat
 
 def test_a_commit_is_on_the_disk_and_the_cache_is_small(database: Database) -> None:
     asked = ("journal_mode", "synchronous", "busy_timeout", "cache_size", "foreign_keys")
-    assert [pragma(database._connections, one) for one in asked] == ["wal", 2, 10000, -8192, 0]
+    assert [pragma(database._connections, one) for one in asked] == ["wal", 2, 10000, -4096, 0]
 
 
 def test_a_rollback_journal_works_as_well(tmp_path: Path) -> None:
     connections = Connections(_sqlite(tmp_path / "a.db", "delete"), "a.db")
     assert [pragma(connections, one) for one in ("journal_mode", "locking_mode")] == ["delete", "normal"]
-    upgrade(connections)
+    upgrade(connections, may_upgrade=True)
     Database(connections).commit(ENTRY)
     assert [one.name for one in tmp_path.iterdir()] == ["a.db"]
     connections.close()

@@ -43,6 +43,13 @@ class PythonDialect:
         rows = [line.split() for line in spoken.out.splitlines()]
         return {row[0]: BatchStatus(id=row[0], state=BatchState.RUNNING, words="", tag=row[1]) for row in rows}
 
+    def accounting_argv(self, ids: Sequence[str]) -> Sequence[str]:
+        del ids
+        return ()
+
+    def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
+        return self.read_status(spoken)
+
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         return [*self._argv, *ids]
 
