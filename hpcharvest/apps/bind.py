@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
@@ -93,16 +93,21 @@ class Dags:
         return future
 
     def _saw_stage_in(self, job: JobId, done: Future[None]) -> None:
-        error = done.exception()
+        error = _failure(done)
         if error is None:
             self._witness.staged_in(job)
-        else:
+        elif not isinstance(error, CancelledError):  # one that was dropped at the end did not fail
             self._witness.stage_failed(job, error)
 
     def _saw_stage_out(self, job: JobId, ran: Future[Ran], done: Future[tuple[StoredFile, ...]]) -> None:
-        error = done.exception()
+        error = _failure(done)
         if error is None:
             self._witness.staged_out(job, ran.result().attempt, done.result())
-        elif not isinstance(error, DependencyError):  # an earlier stage's failure was told already
+        elif not isinstance(error, DependencyError | CancelledError):  # an earlier stage's failure was told already
             self._witness.stage_failed(job, error)
         self._witness.dag_ended(job)
+
+
+def _failure(done: Future[Any]) -> BaseException | None:
+    """Say what a stage failed of; None: of nothing."""
+    return CancelledError() if done.cancelled() else done.exception()

@@ -135,7 +135,8 @@ class Allocations:
 
     def _issue_close(self, command: CloseJournal, allocation: Allocation, turn: Turn) -> None:
         """Win the end of an allocation, but not on what the batch system told an earlier process."""
-        known = allocation.state is AllocationState.INTENDED or allocation.id in self._heard
+        asked_for = allocation.state is not AllocationState.INTENDED and self.site(allocation)
+        known = not asked_for or allocation.id in self._heard
         if known and turn.now >= self._closing.get(allocation.id, 0.0):
             self._closing[allocation.id] = turn.now + CLOSE_PAUSE_S
             self._watch.follow(allocation, self.site(allocation), self._effects.mailbox(allocation.id))
@@ -144,7 +145,7 @@ class Allocations:
     def stop_payload(self, job: JobId, attempt: Attempt, allocation: AllocationId) -> None:
         """Leave a note for the runner."""
         self._hands.carry_out(
-            Kind.FILES, ("stop", job, attempt), lambda: self._effects.leave_note(job, attempt, allocation)
+            Kind.NOTE, ("stop", job, attempt), lambda: self._effects.leave_note(job, attempt, allocation)
         )
 
     def read(self, event: SegmentArrived, turn: Turn) -> None:
@@ -277,6 +278,6 @@ def _setbacks(job: Job) -> int:
     return job.infrastructure_losses + job.refusals
 
 
-def _urgency(job: Job) -> tuple[int, int, float, int]:
-    """Order jobs: those without setbacks first, so that they need not share; then by priority, and age."""
-    return _setbacks(job), -job.spec.priority, job.received_at, job.id
+def _urgency(job: Job) -> tuple[int, float, int]:
+    """Order jobs by priority, then by age."""
+    return -job.spec.priority, job.received_at, job.id

@@ -22,6 +22,10 @@ from hpcharvest.providers.dialect import BatchRequest
 logger = logging.getLogger(__name__)
 
 
+UNFORESEEN_TRIES = 20
+"""How often a submission is tried that fails in a way that nobody foresaw."""
+
+
 class BatchJobs:
     """The effects of decisions about allocations. Every one may be repeated."""
 
@@ -56,7 +60,7 @@ class BatchJobs:
         except Exception as error:
             # A dialect of others may break in ways that nobody foresaw; the allocation needs an answer all the same.
             logger.exception("allocation %s was not submitted", allocation.id)
-            self._failed(allocation, error, transient=True)
+            self._failed(allocation, error, transient=allocation.submissions < UNFORESEEN_TRIES)
         else:
             self._events.put(facts.Submitted(allocation=allocation.id, batch_id=batch_id, at=self._clock.wall()))
 

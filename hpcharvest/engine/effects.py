@@ -24,11 +24,13 @@ class Kind(StrEnum):
     """Asking PanDA for jobs."""
     BATCH = "batch"
     """Commands of the batch systems."""
-    FILES = "files"
-    """Notes, journals and folders on the shared file system."""
+    NOTE = "note"
+    """Notes to runners."""
+    SWEEP = "sweep"
+    """Removing what is old, which may take long on a parallel file system."""
 
 
-THREADS = {Kind.REPORT: 1, Kind.FETCH: 1, Kind.BATCH: 2, Kind.FILES: 1}
+THREADS = {Kind.REPORT: 1, Kind.FETCH: 1, Kind.BATCH: 2, Kind.NOTE: 1, Kind.SWEEP: 1}
 
 
 class Hands:

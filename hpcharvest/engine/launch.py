@@ -178,7 +178,8 @@ def batch_request(tag: str, shape: Shape, folder: Path, site: Site) -> BatchRequ
         account=site.batch.account,
         qos=site.batch.qos,
         options=site.batch.options,
-        signal_before_end_s=int(min(site.batch.signal_before_end_s, site.allocation.margin_s)),
+        # The runner knows the end by itself, and judges better if it is not the signal that comes first.
+        signal_before_end_s=int(min(site.batch.signal_before_end_s, site.allocation.margin_s / 2)),
     )
 
 

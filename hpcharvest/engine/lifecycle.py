@@ -250,7 +250,9 @@ def next_allocation_command(allocation: Allocation, now: float, patience: Patien
 def _over(allocation: Allocation, now: float, patience: Patience) -> bool:
     """Whether its end may be won: the batch system says so, past a grace, and the heartbeat agrees."""
     if allocation.state is AllocationState.INTENDED:
-        return allocation.batch_state.ended or bool(allocation.cancel_requested and not allocation.submissions)
+        # Between two tries nothing is under way; should the batch job be there all the same, its journal is closed.
+        between = not allocation.submissions or waits(allocation.not_before, now, patience)
+        return allocation.batch_state.ended or bool(allocation.cancel_requested and between)
     if allocation.gone_at or not allocation.batch_ended_at or now < allocation.batch_ended_at + patience.batch_grace_s:
         return False
     return allocation.state is AllocationState.SUBMITTED or now >= allocation.heard_at + patience.heartbeat_stale_s

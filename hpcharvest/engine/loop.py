@@ -37,7 +37,7 @@ from hpcharvest.model import facts
 from hpcharvest.model.commands import StartDag, StopPayload
 from hpcharvest.model.ids import JobId
 from hpcharvest.model.job import Job
-from hpcharvest.model.states import AllocationState
+from hpcharvest.model.states import AllocationState, BatchState
 from hpcharvest.store.database import Database
 
 logger = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ class Loop:
             turn.tell(event)
         elif isinstance(event, facts.AllocationFact):
             turn.tell_allocation(event)
-            if isinstance(event, facts.BatchReported):
+            if isinstance(event, facts.BatchReported) and event.state is not BatchState.UNKNOWN:
                 self._crew.allocations.heard(event)
         else:
             self._handlers[type(event)](event, turn)
@@ -231,7 +231,8 @@ class Loop:
         match command:
             case StopPayload():
                 self._crew.allocations.stop_payload(command.job, command.attempt, command.allocation)
-                heapq.heappush(self._timers, (turn.now + STOP_PAUSE_S, job.id))
+                pause = min(STOP_PAUSE_S, turn.patience.retry_max_s)
+                heapq.heappush(self._timers, (turn.now + pause, job.id))
             case StartDag():
                 if self._crew.dags.start(job, waited=waited):
                     self._crew.mirror.keep(job.id)
@@ -242,8 +243,10 @@ class Loop:
 
     def _wake_sleepers(self, turn: Turn) -> None:
         """Look again after jobs whose time to wait is over."""
+        due: dict[JobId, None] = {}
         while self._timers and not lifecycle.waits(self._timers[0][0], turn.now, turn.patience):
-            _, job_id = heapq.heappop(self._timers)
+            due[heapq.heappop(self._timers)[1]] = None
+        for job_id in due:
             if job := self._crew.mirror.jobs.get(job_id):
                 self._follow(job, turn)
 

@@ -19,7 +19,7 @@ from hpcharvest.engine.effects import Hands, Kind
 from hpcharvest.engine.events import Event, FateKnown, ReportsAnswered, ReportsFailed
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.turn import Turn
-from hpcharvest.errors import AnswerLost, AnswerNotUnderstood, HarvestError, ServerRefused
+from hpcharvest.errors import AnswerLost, HarvestError, ServerUnreachable
 from hpcharvest.model.facts import KillAsked
 from hpcharvest.model.ids import JobId
 from hpcharvest.model.job import Job
@@ -139,13 +139,17 @@ class Reports:
 
     def failed(self, event: ReportsFailed, turn: Turn) -> None:
         """Keep what was not sent; of what may have arrived, the final ones are asked after."""
+        if not event.sent:
+            return
         logger.warning("%d reports were not acknowledged: %s; will try again", len(event.sent), event.error)
+        # Whose answer was lost may have been sent well enough: that speaks neither for nor against the report itself.
+        tried = 0 if isinstance(event.error, ServerUnreachable | AnswerLost) else 1
         self._next_send = self._next_question = self._clock.steady() + self._patience.retry_first_s
         for job, serial in event.sent:
             self._in_flight.discard(job)
             report = turn.report(job)
             if report is not None and report.serial == serial and not (event.unsure and report.final):
-                turn.owe_again(report, state=ReportState.OWED, tries=report.tries + 1)
+                turn.owe_again(report, state=ReportState.OWED, tries=report.tries + tried)
 
     def fate_known(self, event: FateKnown, turn: Turn) -> None:
         """Settle the reports that arrived, owe the others again."""
@@ -189,14 +193,23 @@ class Reports:
         )
 
     def _post(self, letters: list[Letter]) -> None:
-        """Send a batch, request by request, so that one lost answer leaves the others sure."""
-        for chunk in _chunks(letters, self._panda.update_chunk):
-            sent = tuple((letter.report.job, letter.report.serial) for letter in chunk)
+        """Send a batch, request by request, so that one lost answer leaves the others sure.
+
+        When the server is not there, or does not answer, the rest waits: each request could take its whole time-out.
+        """
+        chunks = list(_chunks(letters, self._panda.update_chunk))
+        for number, chunk in enumerate(chunks):
+            sent = _named(chunk)
             try:
                 answers = self._client.update_jobs([self._worded(letter) for letter in chunk])
-            except HarvestError as error:
-                unsure = isinstance(error, AnswerLost | AnswerNotUnderstood | ServerRefused)
+            except (ServerUnreachable, AnswerLost) as error:
+                unsure = isinstance(error, AnswerLost)
                 self._events.put(ReportsFailed(sent=sent, unsure=unsure, error=error))
+                rest = [letter for later in chunks[number + 1 :] for letter in later]
+                self._events.put(ReportsFailed(sent=_named(rest), unsure=False, error=error))
+                return
+            except HarvestError as error:
+                self._events.put(ReportsFailed(sent=sent, unsure=True, error=error))
             except Exception as error:
                 # A report that cannot be worded must not keep its neighbours from being sent: next time it goes alone.
                 logger.exception("%d reports could not be sent", len(chunk))
@@ -217,9 +230,13 @@ class Reports:
         self._events.put(FateKnown(arrived=arrived, asked=asked))
 
 
+def _named(letters: list[Letter]) -> Sent:
+    return tuple((letter.report.job, letter.report.serial) for letter in letters)
+
+
 def _chunks(letters: list[Letter], size: int) -> Iterator[list[Letter]]:
     """Split a batch into requests; a report that failed twice goes alone, as it may be what the others failed for."""
     suspects = [one for one in letters if one.report.tries >= SUSPECT]
     others = [one for one in letters if one.report.tries < SUSPECT]
-    yield from ([one] for one in suspects)
     yield from (others[start : start + size] for start in range(0, len(others), size))
+    yield from ([one] for one in suspects)

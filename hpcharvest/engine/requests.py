@@ -35,8 +35,12 @@ class Requests:
         now = self._clock.steady()
         if now < self._next:
             return
+        new = self._database.inbox.new()
         self._next = now + LOOK_S
-        for request in self._database.inbox.new():
+        answered = {one.id for one in turn.changes.requests}
+        for request in new:
+            if request.id in answered:
+                continue
             state, answer = _VERBS[request.verb](request, turn)
             logger.info("%s %s, asked by %s: %s", request.verb, request.subject, request.by, answer)
             turn.changes.requests.append(replace(request, state=state, answer=answer))

@@ -186,7 +186,7 @@ class Service:
         """Bring to hand what was under way; the commands that follow from it come by themselves."""
         for report in database.outbox.all():
             self._mirror.owe(report)
-        jobs = database.jobs.unfinished(waiting_limit=self._configuration.controller.dag_window)
+        jobs = database.jobs.unfinished(waiting_limit=0)  # those that wait come into the window as there is room
         for job in jobs:
             self._mirror.add(job)
             self._events.put(DagEnded(job=job.id))  # nothing of its DAG is left: let its next command be found

@@ -44,7 +44,7 @@ class Sweeper:
         worth = len(self._folders) >= MANY or (self._folders and self._clock.steady() >= self._since + PAUSE_S)
         if worth and not self._hands.holds(SWEEP):
             folders, self._folders = self._folders, []
-            self._hands.carry_out(Kind.FILES, SWEEP, lambda: remove(folders))
+            self._hands.carry_out(Kind.SWEEP, SWEEP, lambda: remove(folders))
 
     def finish(self) -> None:
         """Remove what was gathered, here and now."""

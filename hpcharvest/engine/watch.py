@@ -149,6 +149,8 @@ class Watch:
 
     def _ask_all(self) -> float:
         """Ask every batch system that is due and has batch jobs of ours; give the seconds until one is due again."""
+        if not self.looks:
+            return 0.05  # heartbeats first: what the batch system says counts only beside them
         now = self._clock.steady()
         for site, asked in self._sites.items():
             with self._lock:

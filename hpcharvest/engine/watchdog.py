@@ -74,12 +74,12 @@ class Watchdog:
             self._next_beat = now + self._interval_s
             self._hands.carry_out(Kind.FETCH, "heartbeat", self._beat)
         if now >= self._next_reminder:
-            self._next_reminder = now + self._interval_s
             self._remind(turn)
+            self._next_reminder = now + self._interval_s
         if now >= self._next_purge:
             self._next_purge = now + PURGE_S
             turn.changes.journal.append(Entry(at=turn.now, subject="service", id=0, action=PURGED))
-            self._hands.carry_out(Kind.FILES, "purge", self._purge)
+            self._hands.carry_out(Kind.SWEEP, "purge", self._purge)
 
     def _due(self, action: str, interval_s: float) -> float:
         """Steady seconds when something is due again; the journal knows when it was done last, also by a cron tick."""
@@ -89,12 +89,12 @@ class Watchdog:
 
     def _remind(self, turn: Turn) -> None:
         """Let PanDA hear of jobs whose status did not change, or it would take them for lost."""
-        turn.changes.journal.append(Entry(at=turn.now, subject="service", id=0, action=REMINDED))
         at_hand = turn.mirror.jobs
         waiting = self._database.jobs.waiting(limit=10_000, exclude=at_hand.keys())
         for job in (*at_hand.values(), *waiting):
             if not job.state.final and turn.report(job.id) is None:
                 turn.remind(job)
+        turn.changes.journal.append(Entry(at=turn.now, subject="service", id=0, action=REMINDED))
 
     def _beat(self) -> None:
         try:

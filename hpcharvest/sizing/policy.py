@@ -75,52 +75,69 @@ def plan(candidates: Sequence[Candidate], alive: int, limits: Limits, now: float
     room = limits.max_allocations - alive
     left = list(candidates)
     while left and room > 0:
-        taken, seconds = _fill(left, limits)
+        filling = _fill(left, limits)
+        taken = filling.taken
         full = len(taken) < len(left) or len(taken) >= limits.max_jobs
         waited = now - min(one.since for one in taken)
         if not full and 0 <= waited < limits.linger_s:  # less than nothing: the clock jumped back
             return
-        nodes = _nodes(taken, limits)
         why = "full" if full else f"waited {waited:.1f} s for company"
-        shape = Shape(nodes=nodes, walltime_s=seconds, partition=limits.partition)
+        shape = Shape(nodes=filling.nodes, walltime_s=filling.walltime_s, partition=limits.partition)
         yield Plan(
             shape=shape,
             jobs=tuple(one.job for one in taken),
-            reason=f"{len(taken)} jobs on {nodes} nodes for {seconds} s ({why})",
+            reason=f"{len(taken)} jobs on {shape.nodes} nodes for {shape.walltime_s} s ({why})",
         )
-        left = left[len(taken) :]
+        gone = {one.job for one in taken}
+        left = [one for one in left if one.job not in gone]
         room -= 1
 
 
-def _nodes(taken: Sequence[Candidate], limits: Limits) -> int:
-    """Enough nodes to run all at once, within what may be asked for."""
-    widest = max(one.footprint.nodes for one in taken)
-    cores = sum(one.footprint.nodes * one.footprint.cores for one in taken)
-    return max(limits.min_nodes, widest, min(ceil(cores / limits.node.cores), limits.max_nodes))
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """What goes into one allocation."""
+
+    taken: list[Candidate]
+    nodes: int
+    walltime_s: int
 
 
-def _fill(candidates: Sequence[Candidate], limits: Limits) -> tuple[list[Candidate], int]:
+def _fill(candidates: Sequence[Candidate], limits: Limits) -> _Filling:
     """Take jobs from the front while they can all be done, one wave after another, in the longest walltime allowed.
 
-    The more setbacks a job had, the fewer companions it gets: what one of them brings upon the others finds an end.
+    The more setbacks a job had, the fewer companions it gets, and is passed over where there are more already: what one
+    of them brings upon the others finds an end.
     """
     taken: list[Candidate] = []
-    cores, area, longest, walltime = 0, 0, 0, 0
+    share, area, longest, widest, walltime = 0.0, 0.0, 0, 0, 0
     room = limits.max_jobs
     for one in candidates:
-        room = min(room, max(1, limits.max_jobs >> one.setbacks))
         if len(taken) >= room:
             break
+        company = max(1, limits.max_jobs >> one.setbacks)
+        if len(taken) >= company:
+            continue
         size = one.footprint
-        cores += size.nodes * size.cores
-        area += size.core_seconds
-        longest = max(longest, size.walltime_s)
-        # All at once, if there are cores for all; else any greedy order ends within the work spread over all cores
-        # plus the longest of them.
-        capacity = limits.max_nodes * limits.node.cores
-        need = ceil(longest + (area / capacity if cores > capacity else 0) + limits.margin_s)
+        part = _share(size, limits.node)
+        wanted, wave = share + part, max(longest, size.walltime_s)
+        # All at once, if there are nodes for all; else any greedy order ends within the work spread over all nodes plus
+        # the longest of them.
+        spread = (area + part * size.walltime_s) / limits.max_nodes if ceil(wanted) > limits.max_nodes else 0
+        need = ceil(wave + spread + limits.margin_s)
         if taken and need > limits.max_walltime_s:
             break
         taken.append(one)
+        room = min(room, company)
+        share, longest, area = wanted, wave, area + part * size.walltime_s
+        widest = max(widest, size.nodes)
         walltime = min(need + START_S, limits.max_walltime_s)
-    return taken, walltime
+    nodes = max(limits.min_nodes, widest, min(ceil(share), limits.max_nodes))
+    return _Filling(taken, nodes, walltime)
+
+
+def _share(size: Footprint, node: NodeShape) -> float:
+    """Say how much of how many nodes a job takes, as whole jobs fit side by side by cores and by memory."""
+    beside = node.cores // size.cores
+    if node.memory_mb and size.memory_mb:
+        beside = min(beside, node.memory_mb // size.memory_mb)
+    return size.nodes / max(beside, 1)
