@@ -12,6 +12,8 @@ import click
 from hpcharvest.cli.harvest import Harvest
 from hpcharvest.cli.output import Output, complain
 from hpcharvest.cli.page import Listing, Page
+from hpcharvest.errors import HarvestError
+from hpcharvest.model.ids import AllocationId, JobId
 from hpcharvest.model.request import Request, Verb
 from hpcharvest.model.states import RequestState
 
@@ -30,9 +32,11 @@ wait = click.option(
 def ask(harvest: Harvest, verb: Verb, subjects: Sequence[int], wait_s: float, output: Output) -> None:
     """Put a request for each subject into the inbox, and show their numbers; with `wait_s`, also the answers.
 
-    Exits with 1 if an answer was waited for and did not come, or is a refusal.
+    Exits with 1 if an answer was waited for and did not come, or is a refusal. Raises HarvestError, and asks for
+    nothing, if a subject is not known.
     """
     inbox, by = harvest.database.inbox, login_name()
+    _check_known(harvest, verb, subjects)
     numbers = [inbox.add(verb, subject, by, harvest.clock.wall()) for subject in subjects]
     if not harvest.controller().runs:
         complain("no controller runs: what is asked for waits until one does")
@@ -40,6 +44,16 @@ def ask(harvest: Harvest, verb: Verb, subjects: Sequence[int], wait_s: float, ou
     output.show(_page(requests))
     if wait_s and any(one.state is not RequestState.DONE for one in requests):
         click.get_current_context().exit(1)
+
+
+def _check_known(harvest: Harvest, verb: Verb, subjects: Sequence[int]) -> None:
+    """Raise HarvestError if there is no such job, or allocation."""
+    database = harvest.database
+    for subject in subjects:
+        if verb is Verb.CANCEL_ALLOCATION and database.allocations.get(AllocationId(subject)) is None:
+            raise HarvestError(f"there is no allocation {subject}")
+        if verb is not Verb.CANCEL_ALLOCATION and not database.jobs.known([JobId(subject)]):
+            raise HarvestError(f"there is no job {subject}")
 
 
 def login_name() -> str:

@@ -195,7 +195,9 @@ def read(path: Path) -> Holder | None:
     except OSError as error:
         raise StorageUnavailable(f"the lease {path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError) as error:
-        raise StorageUnavailable(f"{path} is not a lease ({error}); look at it, and remove it") from error
+        raise StorageUnavailable(
+            f"{path} is not a lease ({error}): make sure that no controller runs, then remove it"
+        ) from error
 
 
 def dead(holder: Holder) -> bool:

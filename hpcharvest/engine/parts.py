@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hpcharvest.apps.folders import Folders
 from hpcharvest.config.schema import Configuration, Panda
+from hpcharvest.errors import StoreError
 from hpcharvest.panda.client import PandaClient
 from hpcharvest.panda.credentials import ClientCertificate, Credentials, Nobody, TokenFile
 from hpcharvest.panda.transport import Transport
@@ -21,7 +22,12 @@ def folders_of(configuration: Configuration) -> Folders:
 def open_database(configuration: Configuration) -> Database:
     """Open the database that the configuration names, made or upgraded if need be."""
     controller = configuration.controller
-    controller.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        controller.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(
+            f"the state_dir {controller.state_dir} cannot be made: {error.strerror}; name one that you may write"
+        ) from error
     return Database.open(controller.database, network_file_system=controller.network_file_system)
 
 

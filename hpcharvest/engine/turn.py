@@ -104,10 +104,9 @@ class Turn:
             return after
         self.changes.allocations[after.id] = after
         if after.state is not allocation.state:
-            detail = ", ".join(filter(None, (after.outcome, after.batch_words)))
-            logger.info(
-                "allocation %s: %s (batch job %s) %s", after.id, after.state, after.batch_id or "-", detail or "-"
-            )
+            detail = after.outcome or after.batch_words
+            tail = f": {detail}" if detail else ""
+            logger.info("allocation %s: %s (batch job %s)%s", after.id, after.state, after.batch_id or "-", tail)
         if not isinstance(fact, SegmentRead | HeartbeatMoved):  # they are too many, and say nothing to people
             self._journal("allocation", after.id, type(fact).__name__, after.batch_words or after.batch_id)
         return after
@@ -138,10 +137,12 @@ class Turn:
 
     def _put(self, job: Job, *, before: Job, action: str) -> None:
         self.changes.jobs[job.id] = job
-        self._journal("job", job.id, action, job.error if job.error != before.error else "")
+        self._journal("job", job.id, action, job.error if job.error and job.error != before.error else "")
         if job.state is before.state:
             return
-        logger.info("job %s: %s%s", job.id, job.state, f" ({job.error})" if job.error != before.error else "")
+        logger.info(
+            "job %s: %s%s", job.id, job.state, f" ({job.error})" if job.error and job.error != before.error else ""
+        )
         if _TOLD_AS.get(job.state, job.state) is not _TOLD_AS.get(before.state, before.state):
             self._owe(job)
 

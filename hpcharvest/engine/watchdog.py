@@ -16,6 +16,7 @@ from hpcharvest.engine.sweeper import remove
 from hpcharvest.engine.turn import Turn
 from hpcharvest.errors import HarvestError
 from hpcharvest.model.ids import AllocationId, JobId
+from hpcharvest.model.states import JobState
 from hpcharvest.panda.client import PandaClient
 from hpcharvest.store.changes import Entry
 from hpcharvest.store.database import Database
@@ -56,6 +57,7 @@ class Watchdog:
         self._next_beat = 0.0
         self._next_reminder = self._due(REMINDED, self._interval_s)
         self._next_purge = self._due(PURGED, PURGE_S)
+        self._swept = False
         self._sleep = threading.Event()
 
     def check_lease(self) -> None:
@@ -76,6 +78,9 @@ class Watchdog:
         if now >= self._next_reminder:
             self._remind(turn)
             self._next_reminder = now + self._interval_s
+        if not self._swept:
+            self._swept = True
+            self._hands.carry_out(Kind.SWEEP, "leftovers", self._sweep_leftovers)
         if now >= self._next_purge:
             self._next_purge = now + PURGE_S
             turn.changes.journal.append(Entry(at=turn.now, subject="service", id=0, action=PURGED))
@@ -113,9 +118,19 @@ class Watchdog:
         if gone:
             logger.info("purged %d records older than %d days", gone, self._retention_s / DAY_S)
 
+    def _sweep_leftovers(self) -> None:
+        """Remove the folders of jobs that ended well just before an earlier process died."""
+        found = {folder: _job_of(folder) for folder in _older(self._folders.jobs, float("inf"))}
+        try:
+            known = self._database.jobs.known(found.values())
+        except HarvestError as error:
+            logger.warning("left-over folders are not looked for: %s", error)
+            return
+        remove([folder for folder, job in found.items() if job in known and known[job][1] in _SWEPT])
+
     def _old_jobs(self, before: float) -> list[Path]:
         """Give folders of jobs that are over, or that nobody knows any more."""
-        found = {folder: JobId(int(folder.name.partition(".")[0])) for folder in _older(self._folders.jobs, before)}
+        found = {folder: _job_of(folder) for folder in _older(self._folders.jobs, before)}
         known = self._database.jobs.known(found.values())
         return [folder for folder, job in found.items() if job not in known or known[job][1].final]
 
@@ -125,6 +140,14 @@ class Watchdog:
         return [
             folder for folder in _older(self._folders.allocations, before) if AllocationId(int(folder.name)) not in live
         ]
+
+
+_SWEPT = frozenset({JobState.FINISHED, JobState.CANCELLED})
+"""What failed is kept, for people to look at."""
+
+
+def _job_of(folder: Path) -> JobId:
+    return JobId(int(folder.name.partition(".")[0]))
 
 
 def _older(parent: Path, before: float) -> list[Path]:

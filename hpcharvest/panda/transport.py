@@ -167,7 +167,17 @@ def _broken(call: str, problem: Exception, upload: _Upload | None) -> ServerUnre
     """
     begun = isinstance(problem, requests.ReadTimeout) if upload is None else upload.begun
     kind = AnswerLost if begun else ServerUnreachable
-    return kind(f"{call}: {excerpt(str(problem))}")
+    return kind(f"{call}: {_root(problem)}")
+
+
+def _root(problem: BaseException) -> str:
+    """Say what lies at the bottom of a problem: the operating system's words, if it spoke."""
+    seen: BaseException | None = problem
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return excerpt(str(problem))
 
 
 def _check_status(call: str, status: int, body: bytes) -> None:

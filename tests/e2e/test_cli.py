@@ -16,6 +16,7 @@ from hpcharvest.clock import SystemClock
 from hpcharvest.config.loader import load
 from hpcharvest.engine.lease import Lease
 from hpcharvest.engine.parts import folders_of
+from hpcharvest.sandbox.jobs import make_job
 from hpcharvest.sandbox.server import SandboxServer
 from tests.unit.test_cli_harvest import write_configuration
 
@@ -102,6 +103,7 @@ def test_a_controller_answers_what_the_command_line_asks(tmp_path: Path) -> None
     site = tmp_path / "toy.toml"
     site.write_text(site.read_text().replace('command = ["python3"', f'command = ["{batch}"'))
     with SandboxServer() as server:
+        server.desk.books.add([make_job(77, site="TOY", transformation="copy", job_pars="", max_walltime=60)])
         config.write_text(config.read_text().replace("http://127.0.0.1:9", server.url))
         env = {"HPCHARVEST_CONFIG": str(config)}
         with subprocess.Popen([PROGRAM, "run"], stderr=subprocess.PIPE, text=True, env={**os.environ, **env}) as run:
@@ -109,7 +111,10 @@ def test_a_controller_answers_what_the_command_line_asks(tmp_path: Path) -> None
                 _wait_for(tmp_path / "state/hpcharvest.sqlite", run)
                 alive = call("status", "--output", "quiet", env=env)
                 doctor = call("doctor", env=env)
+                while call("jobs", "show", 77, env=env).returncode:
+                    time.sleep(0.1)
                 asked = call("jobs", "kill", 77, "--wait", 30, "--output", "json", env=env)
+                unknown = call("jobs", "kill", 78, env=env)
             finally:
                 run.send_signal(signal.SIGTERM)
                 assert run.stderr is not None
@@ -118,9 +123,10 @@ def test_a_controller_answers_what_the_command_line_asks(tmp_path: Path) -> None
     assert run.returncode == 0, said
     assert alive.stdout == "alive\n", alive.stderr
     assert doctor.returncode == 0, doctor.stdout
-    assert asked.returncode == 1
-    assert json.loads(asked.stdout)["requests"][0]["answer"] == "there is no job 77"
+    assert asked.returncode == 0, asked.stderr
+    assert json.loads(asked.stdout)["requests"][0]["answer"] == "job 77 is told"
     assert "INFO  kill_job 77, asked by" in said
+    assert (unknown.returncode, unknown.stderr) == (1, "hpcharvest: there is no job 78\n")
     assert call("status", "--output", "quiet", "--config", config).stdout == "none\n"
 
 

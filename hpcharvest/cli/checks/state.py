@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hpcharvest.cli.checks.finding import Finding, failure, ok, warning
 from hpcharvest.cli.controller import Life, look
@@ -19,9 +19,12 @@ from hpcharvest.store.upgrade import HEAD, version_of
 def state_dir(configuration: Configuration) -> Iterator[Finding]:
     """Look whether the state folder may be written, and lies on a local disk if SQLite is to live there."""
     folder = configuration.controller.state_dir
-    above = next(one for one in (folder, *folder.parents) if one.is_dir())
-    if not os.access(above, os.W_OK | os.X_OK):
-        yield failure(f"the state_dir {folder} cannot be written", f"look at the owner and mode of {above}")
+    above = next(one for one in (folder, *folder.parents) if one.exists())
+    try:
+        with TemporaryDirectory(dir=above):
+            pass  # tried, not asked: root may do anything, but not everywhere
+    except OSError as error:
+        yield failure(f"the state_dir {folder} cannot be written: {error.strerror}", f"look at {above}")
         return
     file = database_file(configuration)
     kind = file_system_of((file or folder).resolve(), mounts_here())

@@ -106,14 +106,23 @@ def _workplace(folder: Path | None, *, keep: bool) -> Iterator[Path]:
     try:
         with _signals_end_it():
             yield place
-    except Exception:
-        kept = True
+    except Exception as error:
+        kept = kept or not _follows_a_stop(error)
         raise
     finally:
         if kept:
             complain(f"everything is kept in {place}")
         else:
             shutil.rmtree(place)
+
+
+def _follows_a_stop(error: BaseException | None) -> bool:
+    """Whether an error came up while we were leaving on request: Ctrl-C reaches our children at the same moment."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager
