@@ -50,6 +50,10 @@ STOP_PAUSE_S = 10.0
 """Seconds before a payload that is still there is asked to stop once more."""
 
 
+_SIMPLE = (facts.Fact, happened.DagEnded, happened.EffectEnded, happened.StopAsked)
+"""Events that change one thing, as their last act; all others may break halfway, and are undone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
     """Who works for the loop, and the records that they share."""
@@ -141,8 +145,7 @@ class Loop:
 
         What breaks must not keep the others from being heard; while the database cannot be read, it waits.
         """
-        # A plain fact changes one record, as its last act; everything else may break halfway.
-        mark = None if isinstance(event, facts.Fact) else turn.mark()
+        mark = None if isinstance(event, _SIMPLE) else turn.mark()
         try:
             self._patiently(lambda: self._dispatch(event, turn), lambda: turn.back_to(mark))
         except StoreError:

@@ -18,7 +18,7 @@ from hpcharvest.store.problems import explained
 
 BUSY_S = 10
 """How long a connection waits for another one's lock, and for a server's answer to the first knock."""
-CACHE_KB = 4 * 1024
+CACHE_KB = 2 * 1024
 LOG_LIMIT = 64 * 1024 * 1024
 """Bytes that SQLite's log may keep on disk after a checkpoint."""
 

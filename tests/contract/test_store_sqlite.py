@@ -48,7 +48,7 @@ def test_only_the_owner_reads_the_file_and_its_log(database: Database, file: Pat
 
 def test_a_commit_is_on_the_disk_and_the_cache_is_small(database: Database) -> None:
     asked = ("journal_mode", "synchronous", "busy_timeout", "cache_size", "foreign_keys")
-    assert [pragma(database._connections, one) for one in asked] == ["wal", 2, 10000, -4096, 0]
+    assert [pragma(database._connections, one) for one in asked] == ["wal", 2, 10000, -2048, 0]
 
 
 def test_a_rollback_journal_works_as_well(tmp_path: Path) -> None:
