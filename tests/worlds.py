@@ -62,7 +62,7 @@ QUICK: Mapping[str, Any] = {"fetch_interval_s": 0.5, "report_interval_s": 0.1}
 
 
 def eventually(
-    holds: Callable[[], object], what: str | Callable[[], str], timeout_s: float = 30.0, pause_s: float = 0.1
+    holds: Callable[[], object], what: str | Callable[[], str], timeout_s: float = 180.0, pause_s: float = 0.1
 ) -> None:
     """Wait until something holds. AssertionError if it does not in time, with what it was or how things are then."""
     give_up_at = time.monotonic() + timeout_s
@@ -114,12 +114,12 @@ class Controller:
         assert self._process is not None, "the controller was not started"
         return self._process
 
-    def end(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 20.0) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 180.0) -> int:
         """Send it a signal, wait for its end, and give its exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout_s)
 
-    def wait(self, timeout_s: float = 30.0) -> int:
+    def wait(self, timeout_s: float = 180.0) -> int:
         """Wait until it ends by itself, and give its exit code."""
         return self.process.wait(timeout_s)
 
@@ -188,7 +188,7 @@ def kill(inside: World, numbers: list[int]) -> None:
         data=json.dumps({"job_ids": numbers}).encode(),
         headers={"Content-Type": "application/json", "Accept": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - the same
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - the same
         said = json.load(answer)
     assert said["success"], said
 
@@ -198,7 +198,7 @@ def all_over(inside: World) -> bool:
     return all(state in ENDS for state in states(inside).values())
 
 
-def until_all_over(inside: World, timeout_s: float = 40.0) -> dict[int, str]:
+def until_all_over(inside: World, timeout_s: float = 180.0) -> dict[int, str]:
     """Wait for the end of all jobs, and give the server's states."""
     eventually(lambda: all_over(inside), lambda: f"all jobs over; {states(inside)}\n{log_of(inside)}", timeout_s, 0.2)
     return states(inside)

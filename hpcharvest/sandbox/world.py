@@ -26,7 +26,7 @@ from hpcharvest.sandbox.batch.settings import Settings
 from hpcharvest.sandbox.jobs import InputFile
 
 QUEUE = "SANDBOX_HPC"
-START_S = 30.0
+START_S = 120.0
 """Seconds within which the server must be there."""
 SCOPE = "sandbox"
 

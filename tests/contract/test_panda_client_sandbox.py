@@ -44,7 +44,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     arguments = ["--port", "0", "--ready-file", str(ready), "--require-token", TOKEN, "--adder-delay", "0"]
     process = subprocess.Popen([sys.executable, "-m", "hpcharvest.sandbox", *arguments])
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not ready.exists():
             assert process.poll() is None, "the sandbox ended before it was ready"
             assert time.monotonic() < deadline
@@ -56,7 +56,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def control(url: str, path: str, content: Any) -> None:
-    requests.post(f"{url}/sandbox/{path}", json=content, timeout=10).raise_for_status()
+    requests.post(f"{url}/sandbox/{path}", json=content, timeout=60).raise_for_status()
 
 
 def client_of(url: str, credentials: Credentials) -> Iterator[PandaClient]:

@@ -48,7 +48,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
 
 def provider(cluster: Cluster, folder: Path | None = None) -> BatchProvider:
-    system = BatchSystem(LocalDialect(cluster.command), timeout_s=20, per_minute=6000)
+    system = BatchSystem(LocalDialect(cluster.command), timeout_s=60, per_minute=6000)
     return BatchProvider(system, folder=folder, cores_per_node=1, walltime="00:05:00", poll_s=1)
 
 
@@ -71,9 +71,9 @@ def test_apps_run_in_a_block_that_is_a_batch_job_and_ends_when_it_is_scaled_in(
     kernel = DataFlowKernel(config)
     try:
         job_id = parsl.python_app(os.getenv, data_flow_kernel=kernel)
-        batch_jobs = {job_id(name).result(timeout=60) for name in ("HPCHARVEST_BATCH_JOBID", "JOBNAME")}
+        batch_jobs = {job_id(name).result(timeout=180) for name in ("HPCHARVEST_BATCH_JOBID", "JOBNAME")}
         sums = [parsl.python_app(sum, data_flow_kernel=kernel)([number, 1]) for number in range(5)]
-        assert [one.result(timeout=60) for one in sums] == [1, 2, 3, 4, 5]
+        assert [one.result(timeout=180) for one in sums] == [1, 2, 3, 4, 5]
         (job,) = cluster.status()
         assert batch_jobs == {str(job["id"]), job["name"]}
         assert blocks.status()["0"].state is JobState.RUNNING
@@ -116,7 +116,7 @@ def test_the_example_of_the_page_runs_as_it_stands(cluster: Cluster, tmp_path: P
     (tmp_path / "example.py").write_text(example)
     (tmp_path / "my-site.toml").write_text(SITE.format(command=cluster.command))
     done = subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout) == (0, "[0, 1, 4, 9, 16]\n"), done.stderr
     (job,) = cluster.status()

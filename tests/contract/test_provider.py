@@ -62,7 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("provider")
     with Cluster(folder / "spool", Settings(nodes=2, cores_per_node=2, kill_grace_s=0.3)) as cluster:
         yield Place(
-            system=BatchSystem(LocalDialect(cluster.command), timeout_s=20, per_minute=6000),
+            system=BatchSystem(LocalDialect(cluster.command), timeout_s=60, per_minute=6000),
             folder=folder,
             cluster=cluster,
             away=cluster.kill_daemon,

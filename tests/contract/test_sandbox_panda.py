@@ -54,8 +54,8 @@ def ask(url: str, exchange: Exchange) -> requests.Response:
     address = f"{url}/api/v1/{exchange.method}"
     headers = {"Accept": "application/json"}
     if exchange.verb == "GET":
-        return requests.get(address, params=exchange.arguments, headers=headers, timeout=10)
-    return requests.post(address, json=exchange.arguments, headers=headers, timeout=10)
+        return requests.get(address, params=exchange.arguments, headers=headers, timeout=60)
+    return requests.post(address, json=exchange.arguments, headers=headers, timeout=60)
 
 
 def timeless(value: Any) -> Any:
@@ -65,7 +65,7 @@ def timeless(value: Any) -> Any:
 
 
 def post(server: SandboxServer, path: str, content: Any) -> None:
-    requests.post(f"{server.url}{path}", json=content, timeout=10).raise_for_status()
+    requests.post(f"{server.url}{path}", json=content, timeout=60).raise_for_status()
 
 
 def simple_job(panda_id: int, site: str = QUEUE) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def test_every_method_of_the_table_is_answered() -> None:
     with SandboxServer() as server:
         for name, signature in SIGNATURES.items():
             other = "GET" if signature.verb == "POST" else "POST"
-            body = requests.request(other, f"{server.url}/api/v1/{name}", json={}, timeout=10).json()
+            body = requests.request(other, f"{server.url}/api/v1/{name}", json={}, timeout=60).json()
             message = f"expecting {signature.verb}, received {other}"
             assert body == {"success": False, "message": message, "data": None}
 
@@ -180,7 +180,7 @@ def test_a_job_is_served_with_the_recorded_keys_types_and_lists() -> None:
     with SandboxServer() as server:
         post(server, "/sandbox/jobs", [made])
         asked = {"site_name": QUEUE, "n_jobs": 1}
-        answer = requests.post(f"{server.url}/api/v1/pilot/acquire_jobs", json=asked, timeout=10).json()
+        answer = requests.post(f"{server.url}/api/v1/pilot/acquire_jobs", json=asked, timeout=60).json()
     (served,) = answer["data"]["jobs"]
     assert {key: answer[key] for key in ("success", "message")} == {"success": True, "message": ""}
     assert answer["data"]["StatusCode"] == 0

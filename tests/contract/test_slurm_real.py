@@ -71,7 +71,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with service.cluster(4, accounting=True) as slurm:
-        system = BatchSystem(SlurmDialect(), timeout_s=30, per_minute=6000, environment=slurm.environment)
+        system = BatchSystem(SlurmDialect(), timeout_s=180, per_minute=6000, environment=slurm.environment)
         yield Place(slurm=slurm, folder=tmp_path_factory.mktemp("slurm"), system=system)
 
 
@@ -193,7 +193,7 @@ def test_a_lost_node_is_told_as_such(place: Place) -> None:
 @pytest.mark.slow
 def test_the_walltime_warns_first_and_ends_it_then(place: Place, long_job: tuple[BatchRequest, str]) -> None:
     request, batch_id = long_job
-    assert place.until(batch_id, BatchState.TIMED_OUT, timeout_s=90).words.startswith("TIMEOUT")
+    assert place.until(batch_id, BatchState.TIMED_OUT, timeout_s=180).words.startswith("TIMEOUT")
     began, warned = (int((request.folder / name).read_text()) for name in ("began", "warned"))
     assert 0 <= warned - began <= 45
 
@@ -231,7 +231,7 @@ def test_jobs_are_harvested_through_it_and_all_books_agree(place: Place, tmp_pat
     )
     with worlds.world(tmp_path, replace(recipe, nodes=2)) as inside, worlds.Controller(inside):
         numbers = worlds.submit(inside, [worlds.copying_job(inside, seconds=0.5) for _ in range(6)])
-        worlds.until_all_over(inside, timeout_s=90)
+        worlds.until_all_over(inside, timeout_s=180)
         worlds.assert_books_agree(inside, numbers)
         assert set(worlds.tally(inside, "start").values()) == {1}
         with worlds.database(inside) as opened:

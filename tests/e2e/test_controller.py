@@ -130,7 +130,7 @@ def test_few_jobs_at_a_time_are_fetched_too(tmp_path: Path) -> None:
     recipe = Recipe(queue={"fetch_chunk": 3})
     with worlds.world(tmp_path, recipe) as inside, Controller(inside):
         numbers = worlds.submit(inside, [worlds.job() for _ in range(7)])
-        worlds.until_all_over(inside, timeout_s=20)
+        worlds.until_all_over(inside, timeout_s=180)
         worlds.assert_books_agree(inside, numbers)
 
 
@@ -177,5 +177,5 @@ def test_a_job_of_the_longest_time_runs_on_a_slow_node_too(tmp_path: Path, numbe
     )
     with worlds.world(tmp_path, recipe) as inside, Controller(inside):
         numbers = worlds.submit(inside, [worlds.job(max_walltime=580) for _ in range(number)])
-        worlds.until_all_over(inside, timeout_s=15)
+        worlds.until_all_over(inside, timeout_s=180)
         worlds.assert_books_agree(inside, numbers)

@@ -38,7 +38,7 @@ def changed(**more: Any) -> dict[str, Any]:
 def harvest(inside: World, bad: dict[str, Any]) -> str:
     """Harvest a bad job between two good ones; give what the server was told of the bad one."""
     first, number, last = worlds.submit(inside, [worlds.job(), bad, worlds.job()])
-    states = worlds.until_all_over(inside, timeout_s=25)
+    states = worlds.until_all_over(inside, timeout_s=180)
     assert (states[first], states[number], states[last]) == ("finished", "failed", "finished")
     told = worlds.server_job(inside, number)
     assert told["double_reports"] == 0

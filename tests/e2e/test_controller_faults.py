@@ -74,7 +74,7 @@ def test_a_preempted_allocation_is_called_so(tmp_path: Path) -> None:
 def test_a_payload_past_its_own_time_fails_and_says_so(tmp_path: Path) -> None:
     with worlds.world(tmp_path, QUICK) as inside, Controller(inside):
         (number,) = worlds.submit(inside, [worlds.job("sleep 60", max_walltime=2)])
-        assert worlds.until_all_over(inside, timeout_s=12)[number] == "failed"
+        assert worlds.until_all_over(inside, timeout_s=180)[number] == "failed"
         (job,) = records(inside)
         assert "time limit" in job.error
         assert (job.attempt, job.infrastructure_losses) == (1, 0)

@@ -49,7 +49,7 @@ def test_panda_stops_running_jobs(tmp_path: Path) -> None:
         long, short = worlds.submit(inside, [worlds.job("sleep 60 write {out}"), worlds.copying_job(inside, seconds=5)])
         worlds.eventually(lambda: len(worlds.tally(inside, "start")) == 2, "both payloads run")
         worlds.kill(inside, [long])
-        states = worlds.until_all_over(inside, timeout_s=25)
+        states = worlds.until_all_over(inside, timeout_s=180)
         assert states == {long: "cancelled", short: "finished"} or states[long] in {"failed", "closed"}
         assert record(inside, long) is JobState.CANCELLED
         assert inside.books()["double_reports"] == 0
@@ -85,9 +85,9 @@ def test_an_operator_stops_one_job_and_no_other(tmp_path: Path, *, while_nobody_
             request = ask(inside, Verb.KILL_JOB, long)
             if not while_nobody_listens:
                 assert until_answered(inside, request).startswith("done")
-                worlds.until_all_over(inside, timeout_s=25)
+                worlds.until_all_over(inside, timeout_s=180)
         with Controller(inside):
-            worlds.until_all_over(inside, timeout_s=25)
+            worlds.until_all_over(inside, timeout_s=180)
             assert record(inside, long) is JobState.CANCELLED
             assert record(inside, short) is JobState.FINISHED
         assert worlds.tally(inside)[short] == 1
@@ -137,6 +137,6 @@ def test_a_job_stopped_while_its_input_is_on_the_way_leaves_no_dag_behind(tmp_pa
         time.sleep(1.0)
         writer = threading.Thread(target=pipe.write_bytes, args=(content,))
         writer.start()
-        worlds.until_all_over(inside, timeout_s=20)
+        worlds.until_all_over(inside, timeout_s=180)
         writer.join(10)
         assert worlds.states(inside)[other] == "finished"

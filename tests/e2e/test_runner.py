@@ -32,7 +32,7 @@ from hpcharvest.model.states import PayloadResult
 
 SERIAL = itertools.count(1)
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 def until(true: Callable[[], object], what: str) -> None:
@@ -359,7 +359,7 @@ def test_a_sleeping_head_costs_nothing(allocation: Allocation) -> None:
     allocation.await_file("first")
     _, _, usage = os.wait4(runner.pid, 0)
     runner.returncode = 0
-    assert usage.ru_utime + usage.ru_stime < 0.5, "most of it is Python's start"
+    assert usage.ru_utime + usage.ru_stime < 2.0, "most of it is Python's start"
 
 
 @pytest.mark.needs("mpi")

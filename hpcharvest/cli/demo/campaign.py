@@ -19,14 +19,14 @@ from hpcharvest.sandbox.world import World
 
 LOOK_S = 0.3
 """Seconds between two looks at the books."""
-STOP_S = 30.0
+STOP_S = 120.0
 """Seconds in which a controller that is asked to stop must have gone."""
 KILL_S = (0.5, 5.0)
 """Seconds of a controller's life before it is killed: at random between these."""
-STILL_S = 90.0
+STILL_S = 180.0
 STILL_S_PER_EVENT = 1.0
 """After how many seconds, more for larger jobs, in which nothing moved we say that something is stuck."""
-AFTERWARDS_S = 20.0
+AFTERWARDS_S = 120.0
 """Seconds after the last job's end at the server in which the controller must have put its own house in order."""
 
 

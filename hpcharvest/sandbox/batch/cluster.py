@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _POLL_S = 0.01
-_START_S = 20.0
+_START_S = 120.0
 
 
 class Cluster:
@@ -113,7 +113,7 @@ class Cluster:
         jobs: list[dict[str, Any]] = client.ask(self.spool, {"op": "status", "ids": wanted, "history_s": history_s})
         return jobs
 
-    def wait(self, job_id: int, *, states: Iterable[str] = (), timeout_s: float = 30.0) -> dict[str, Any]:
+    def wait(self, job_id: int, *, states: Iterable[str] = (), timeout_s: float = 180.0) -> dict[str, Any]:
         """Wait until a job is in one of these states, or has ended if none are given; give what is told of it.
 
         TimeoutError if that does not happen in time, LookupError if there is no such job.
