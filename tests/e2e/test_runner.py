@@ -242,7 +242,7 @@ def test_a_kill_note_stops_one_payload_running_or_waiting(allocation: Allocation
 def test_a_runner_that_has_to_leave_gives_everything_back(allocation: Allocation, how: str) -> None:
     allocation.task("echo $$ > $TOP/first; sleep 60", cores=2, nodes=2)
     allocation.task("true", cores=2)
-    runner = allocation.start(left_s=2.5 if how == "deadline" else 0.0)
+    runner = allocation.start(left_s=15.0 if how == "deadline" else 0.0)
     pid = int(allocation.await_file("first"))
     if how == "note":
         allocation.mailbox.leave_kill_all()
