@@ -94,6 +94,10 @@ def _require_parts() -> None:
         raise DemoFailed(f"missing: {', '.join(missing)}; install them with: pip install 'hpcharvest[demo]'")
 
 
+REMOVE_S = 30.0
+"""Seconds in which the last process of a demo that was stopped must have let go of its folder."""
+
+
 @contextmanager
 def _workplace(folder: Path | None, *, keep: bool) -> Iterator[Path]:
     """Give an empty folder. A temporary one is removed at the end, unless something failed or `keep`."""
@@ -113,7 +117,19 @@ def _workplace(folder: Path | None, *, keep: bool) -> Iterator[Path]:
         if kept:
             complain(f"everything is kept in {place}")
         else:
+            _remove(place)
+
+
+def _remove(place: Path) -> None:
+    """Remove the folder, also from under processes that need a moment to see that they are to end."""
+    until = time.monotonic() + REMOVE_S
+    while place.exists():
+        try:
             shutil.rmtree(place)
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(REMOVE_S / 60)
 
 
 def _follows_a_stop(error: BaseException | None) -> bool:
