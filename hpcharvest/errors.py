@@ -17,6 +17,7 @@ HarvestError
 │   └── ServerRefused             the server said no, and why
 ├── BatchError                    a conversation with the batch system failed
 │   ├── BatchUnreachable *        nothing is known about any batch job
+│   ├── BatchFull *               it takes no more batch jobs of ours just now; nothing was submitted
 │   ├── SubmissionUnknown *       the batch job may exist: look for its tag before repeating it
 │   └── SubmissionRefused         the batch system said no, and why
 ├── StoreError                    the database cannot be used
@@ -129,6 +130,12 @@ class BatchError(HarvestError):
 
 class BatchUnreachable(BatchError):
     """The batch system does not answer: nothing is known about any batch job."""
+
+    transient = True
+
+
+class BatchFull(BatchError):
+    """The batch system takes no more batch jobs of ours just now: nothing was submitted."""
 
     transient = True
 

@@ -10,7 +10,7 @@ from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration, Queue
 from hpcharvest.engine import launch
 from hpcharvest.engine.events import Event
-from hpcharvest.errors import BatchUnreachable, ConfigurationError, HarvestError, StorageUnavailable, SubmissionUnknown
+from hpcharvest.errors import ConfigurationError, HarvestError, StorageUnavailable
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.model import facts
 from hpcharvest.model.allocation import Allocation
@@ -54,7 +54,7 @@ class BatchJobs:
         try:
             batch_id = self._submitted(allocation, jobs)
         except HarvestError as error:
-            level = logging.WARNING if isinstance(error, BatchUnreachable | SubmissionUnknown) else logging.ERROR
+            level = logging.WARNING if error.transient else logging.ERROR
             logger.log(level, "allocation %s was not submitted: %s", allocation.id, error)
             self._failed(allocation, error, transient=error.transient)
         except Exception as error:

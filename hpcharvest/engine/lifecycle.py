@@ -352,7 +352,7 @@ _ALLOCATION_RULES: dict[type[facts.AllocationFact], Callable[[Allocation, Any, P
 _BATCH_OUTCOMES = {
     BatchState.TIMED_OUT: AllocationOutcome.TIMED_OUT,
     BatchState.PREEMPTED: AllocationOutcome.PREEMPTED,
-    BatchState.CANCELLED: AllocationOutcome.CANCELLED,
+    BatchState.CANCELLED: AllocationOutcome.CANCELLED_BY_OTHERS,
 }
 
 

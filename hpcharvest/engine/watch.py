@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 
 from hpcharvest.clock import Clock
@@ -155,7 +156,7 @@ class Watch:
         for site, asked in self._sites.items():
             with self._lock:
                 ids = {
-                    n: self._batch_ids[n]
+                    n: (self._batch_ids[n], one.mailbox.folder)
                     for n, one in self._watched.items()
                     if one.site == site and n in self._batch_ids
                 }
@@ -189,10 +190,10 @@ class Watch:
             one.heartbeat = beat
             self._events.put(HeartbeatMoved(allocation=one.number, beat=beat, at=self._clock.wall()))
 
-    def _ask(self, site: str, asked: Asked, ids: dict[AllocationId, str]) -> None:
+    def _ask(self, site: str, asked: Asked, ids: dict[AllocationId, tuple[str, Path]]) -> None:
         """Ask a batch system once about all its batch jobs. If it does not answer, nothing is known about any."""
         try:
-            said = asked.system.status(set(ids.values()))
+            said = asked.system.status(dict(ids.values()))
         except BatchError as error:
             if not asked.down:
                 logger.warning("the batch system of %s says nothing: %s; will ask again", site, error)
@@ -200,7 +201,7 @@ class Watch:
             return
         asked.down = False
         at = self._clock.wall()
-        for number, batch_id in ids.items():
+        for number, (batch_id, _) in ids.items():
             status = said.get(batch_id) or BatchStatus(id=batch_id, state=BatchState.ABSENT, words="not listed")
             self._events.put(BatchReported(allocation=number, state=status.state, words=status.words, at=at))
 

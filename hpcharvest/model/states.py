@@ -93,7 +93,9 @@ class AllocationOutcome(StrEnum):
     PREEMPTED = "preempted"
     """Somebody more important needed the nodes."""
     CANCELLED = "cancelled"
-    """Withdrawn, by us or by somebody else."""
+    """Withdrawn, by us."""
+    CANCELLED_BY_OTHERS = "cancelled_by_others"
+    """Withdrawn by somebody else: a user or an administrator, who told the batch system and not us."""
 
 
 class BatchState(StrEnum):
@@ -106,6 +108,10 @@ class BatchState(StrEnum):
     TIMED_OUT = "timed_out"
     PREEMPTED = "preempted"
     NODE_FAILED = "node_failed"
+    OUT_OF_MEMORY = "out_of_memory"
+    """The batch system killed it for its memory: apart from FAILED, as its words alone would not reach people."""
+    LAUNCH_FAILED = "launch_failed"
+    """Its nodes were there, its script was never started."""
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
     """The batch system used a word that we do not know. Never read as an end."""
@@ -125,6 +131,8 @@ BATCH_ENDS = frozenset(
         BatchState.TIMED_OUT,
         BatchState.PREEMPTED,
         BatchState.NODE_FAILED,
+        BatchState.OUT_OF_MEMORY,
+        BatchState.LAUNCH_FAILED,
         BatchState.CANCELLED,
     }
 )

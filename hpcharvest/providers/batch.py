@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import subprocess
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.errors import BatchUnreachable, SubmissionRefused, SubmissionUnknown
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect, Spoken
+from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect, Gone, Spoken
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ class BatchSystem:
     def submit(self, request: BatchRequest) -> str:
         """Submit `request.script`, which must be there; give the batch id.
 
-        Raises SubmissionRefused, BatchUnreachable (certainly not submitted), or SubmissionUnknown (look for the tag).
+        Raises SubmissionRefused, BatchFull or BatchUnreachable (certainly not submitted), or SubmissionUnknown (look
+        for the tag).
         """
         argv = self.dialect.submit_argv(request)
         try:
@@ -73,13 +74,13 @@ class BatchSystem:
             raise SubmissionRefused(f"no batch id in the answer: {(spoken.err or spoken.out).strip()!r}")
         return batch_id
 
-    def status(self, ids: Collection[str] = ()) -> Mapping[str, BatchStatus]:
-        """Ask once for all batch jobs, and once more for those of `ids` that left the queue; give what was said, by id.
+    def status(self, wanted: Gone | None = None) -> Mapping[str, BatchStatus]:
+        """Ask once for all batch jobs, and once more for those `wanted` that left the queue; give what was said, by id.
 
         Raises BatchUnreachable if the queue says nothing. If just the accounting does, those jobs stay absent.
         """
         said = dict(self.dialect.read_status(self._ask(self.dialect.status_argv())))
-        gone = sorted(set(ids) - said.keys())
+        gone = {number: folder for number, folder in sorted((wanted or {}).items()) if number not in said}
         question = self.dialect.accounting_argv(gone) if gone else ()
         if question:
             try:
@@ -89,7 +90,10 @@ class BatchSystem:
         return said
 
     def find(self, tag: str) -> str:
-        """Give the id of the batch job with this tag, the newest if there are several; empty if there is none."""
+        """Give the id of the batch job with this tag, the newest if there are several; empty if there is none.
+
+        One that ran and left the queue is not found, and need not be: its runner took the journal.
+        """
         found = [status.id for status in self.status().values() if status.tag == tag]
         return found[-1] if found else ""
 

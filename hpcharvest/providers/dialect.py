@@ -70,6 +70,10 @@ class Environment:
     """Seconds since the epoch; may be empty: then the start plus the walltime is taken."""
 
 
+Gone = Mapping[str, Path | None]
+"""Batch jobs that left the queue, by id, each with its folder, in which some batch systems leave how it ended."""
+
+
 class Dialect(Protocol):
     """One batch system's language."""
 
@@ -82,7 +86,7 @@ class Dialect(Protocol):
         """Give the command that submits `request.script`."""
 
     def read_submitted(self, spoken: Spoken) -> str:
-        """Find the batch id. Raise SubmissionRefused with the system's words, or BatchUnreachable."""
+        """Find the batch id. Raise SubmissionRefused with the system's words, BatchFull, or BatchUnreachable."""
 
     def status_argv(self) -> Sequence[str]:
         """Give the one command that asks for all batch jobs of ours."""
@@ -90,7 +94,7 @@ class Dialect(Protocol):
     def read_status(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
         """Give what was said, by id. Raise BatchUnreachable if it says nothing about any job."""
 
-    def accounting_argv(self, ids: Sequence[str]) -> Sequence[str]:
+    def accounting_argv(self, gone: Gone) -> Sequence[str]:
         """Give the one command that asks what became of batch jobs that left the queue; empty if there is none."""
 
     def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:

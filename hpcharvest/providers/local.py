@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from hpcharvest.errors import BatchUnreachable, SubmissionRefused
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Spoken, Vocabulary
+from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
 
 UNREACHABLE_EXIT = 2
 """The exit code by which its command line says that the daemon does not answer."""
@@ -85,9 +85,9 @@ class LocalDialect:
             raise BatchUnreachable(f"the batch system's answer makes no sense: {error!r}") from error
         return {one.id: one for one in said}
 
-    def accounting_argv(self, ids: Sequence[str]) -> Sequence[str]:
+    def accounting_argv(self, gone: Gone) -> Sequence[str]:
         """Give none: the queue's answer has the jobs that ended."""
-        del ids
+        del gone
         return ()
 
     def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:

@@ -25,6 +25,8 @@ MEANINGS: Final[Mapping[BatchState, tuple[JobState | None, str]]] = {
     BatchState.TIMED_OUT: (JobState.TIMEOUT, "reached its walltime"),
     BatchState.PREEMPTED: (JobState.FAILED, "was preempted: somebody more important needed the nodes"),
     BatchState.NODE_FAILED: (JobState.FAILED, "lost a node"),
+    BatchState.OUT_OF_MEMORY: (JobState.FAILED, "took more memory than it had"),
+    BatchState.LAUNCH_FAILED: (JobState.FAILED, "could not be started on its nodes"),
     BatchState.CANCELLED: (JobState.CANCELLED, "was cancelled"),
     BatchState.UNKNOWN: (None, "is in a state that we do not know"),
     BatchState.ABSENT: (None, "is not listed by the batch system"),

@@ -215,7 +215,9 @@ class BatchProvider(ExecutionProvider):
         with self._lock:
             asked = dict(self.resources)
         try:
-            said = self._system.status([one.batch_id for one in asked.values() if one.batch_id and not one.ended])
+            said = self._system.status(
+                {one.batch_id: one.folder for one in asked.values() if one.batch_id and not one.ended}
+            )
         except BatchUnreachable as error:
             logger.warning("nothing new is known about blocks: %s", error)
             return False

@@ -11,9 +11,9 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from hpcharvest.errors import BatchUnreachable, SubmissionRefused, SubmissionUnknown
+from hpcharvest.errors import BatchFull, BatchUnreachable, SubmissionRefused, SubmissionUnknown
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Spoken, Vocabulary
+from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
 
 VOCABULARY = Vocabulary(
     words={
@@ -36,7 +36,7 @@ VOCABULARY = Vocabulary(
         "SUSPENDED": BatchState.RUNNING,
         "COMPLETED": BatchState.COMPLETED,
         "FAILED": BatchState.FAILED,
-        "OUT_OF_MEMORY": BatchState.FAILED,
+        "OUT_OF_MEMORY": BatchState.OUT_OF_MEMORY,
         # The operator's own `--deadline` has passed, which may be before the start.
         "DEADLINE": BatchState.CANCELLED,
         "CANCELLED": BatchState.CANCELLED,
@@ -58,9 +58,8 @@ _NOT_SUBMITTED = re.compile(
     r"connect failure|Connection refused|Unable to contact slurm controller|configuration source"
     # munge, by which everybody knows everybody, is down: no request without it
     r"|Munge encode failed|[Ii]nvalid authentication credential"
-    # back-pressure: as many batch jobs as the cluster takes, or takes of us
-    r"|MaxSubmitJob|Resource temporarily unavailable|temporarily unable to accept job"
 )
+_FULL = re.compile(r"MaxSubmitJob|Resource temporarily unavailable|temporarily unable to accept job")
 _ANSWER_LOST = re.compile(r"timed out|Zero Bytes were transmitted|Unexpected message|Header lengths are longer")
 _POLICY = "Job violates accounting/QOS policy"
 _SIZE_LIMIT = re.compile(r"Per(Job|Node)|MaxWall|MaxNodePer|MaxCpuPer|MaxMemPer|MaxGRESPer")
@@ -112,8 +111,10 @@ class SlurmDialect:
             return found[-1]
         if spoken.exit_code < 0 or _ANSWER_LOST.search(words):
             raise SubmissionUnknown(words)
-        if _NOT_SUBMITTED.search(words) or (_POLICY in words and not _SIZE_LIMIT.search(words)):
+        if _NOT_SUBMITTED.search(words):
             raise BatchUnreachable(f"Slurm takes no batch job just now: {words}")
+        if _FULL.search(words) or (_POLICY in words and not _SIZE_LIMIT.search(words)):
+            raise BatchFull(f"Slurm takes no more batch jobs of ours just now: {words}")
         raise SubmissionRefused(words)
 
     def status_argv(self) -> Sequence[str]:
@@ -135,14 +136,14 @@ class SlurmDialect:
             said[number] = BatchStatus(id=number, state=_state(state), words=_words(state, reason), tag=name)
         return said
 
-    def accounting_argv(self, ids: Sequence[str]) -> Sequence[str]:
+    def accounting_argv(self, gone: Gone) -> Sequence[str]:
         """Ask what became of batch jobs that squeue shows no more, of each its latest run.
 
         Not for names: until its start is on record, sacct calls every batch job `allocation`.
         """
         fields = "JobID,State,ExitCode,Reason"
         argv = ["sacct", "--noheader", "--parsable2", f"--delimiter={_FIELD}", "--allocations"]
-        return [*argv, f"--format={fields}", f"--jobs={','.join(ids)}"]
+        return [*argv, f"--format={fields}", f"--jobs={','.join(gone)}"]
 
     def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
         """Give what was said about each batch job: nothing, where the cluster keeps no accounts."""
@@ -180,7 +181,10 @@ def _split(rows: Sequence[str], count: int) -> Iterator[list[str]]:
 
 
 def _state(word: str) -> BatchState:
-    """Translate, as in `CANCELLED by 0`, the first word."""
+    """Translate, as in `CANCELLED by 0`, the first word.
+
+    The reason adds nothing: `JobLaunchFailure` is also what squeue says of a script that a signal killed.
+    """
     return VOCABULARY.translate(word.partition(" ")[0])
 
 

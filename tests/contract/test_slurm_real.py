@@ -129,7 +129,7 @@ def test_a_failure_is_told_and_the_accounting_knows_its_exit_code(place: Place) 
 
 def accounted(place: Place, batch_id: str) -> BatchStatus:
     dialect = place.system.dialect
-    out = place.slurm.run(*dialect.accounting_argv([batch_id, "999999"]))
+    out = place.slurm.run(*dialect.accounting_argv({batch_id: None, "999999": None}))
     said = dialect.read_accounting(Spoken(exit_code=0, out=out))
     assert said.keys() <= {batch_id}
     return said.get(batch_id) or BatchStatus(id=batch_id, state=BatchState.ABSENT, words="")
@@ -216,7 +216,7 @@ def test_accounts_that_are_closed_blind_nobody(place: Place) -> None:
     batch_id = place.submit("true")
     place.until(batch_id, BatchState.COMPLETED)
     place.slurm.stop("slurmdbd")
-    assert "999999" not in place.system.status(["999999"])
+    assert "999999" not in place.system.status({"999999": None})
     assert place.until(batch_id, BatchState.COMPLETED)
     place.slurm.start("slurmdbd", "-D")
     place.slurm.wait(lambda: "999999" not in place.slurm.run("sacct", "-n"), "slurmdbd answers")

@@ -11,7 +11,7 @@ from hpcharvest.errors import BatchUnreachable, SubmissionRefused, SubmissionUnk
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.batch import BatchSystem, TokenBucket
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Spoken
+from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken
 from hpcharvest.providers.local import LocalDialect
 
 REQUEST = BatchRequest(tag="tag", shape=Shape(nodes=1, walltime_s=60), folder=Path("/nowhere"))
@@ -43,8 +43,8 @@ class PythonDialect:
         rows = [line.split() for line in spoken.out.splitlines()]
         return {row[0]: BatchStatus(id=row[0], state=BatchState.RUNNING, words="", tag=row[1]) for row in rows}
 
-    def accounting_argv(self, ids: Sequence[str]) -> Sequence[str]:
-        del ids
+    def accounting_argv(self, gone: Gone) -> Sequence[str]:
+        del gone
         return ()
 
     def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:

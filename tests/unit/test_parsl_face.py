@@ -14,7 +14,7 @@ from hpcharvest.errors import BatchUnreachable, ConfigurationError, SubmissionRe
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BATCH_ENDS, BatchState
 from hpcharvest.providers.batch import BatchSystem
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Spoken
+from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken
 from hpcharvest.providers.local import LocalDialect
 from hpcharvest.providers.parsl_block import MEANINGS, Block, after, seconds
 from hpcharvest.providers.parsl_face import BatchProvider, script, unique_tag
@@ -85,8 +85,8 @@ class FolderDialect:
         told = [BatchStatus(id=one, state=BatchState(word), words=word.upper(), tag=tag) for one, word, tag in rows]
         return {one.id: one for one in told}
 
-    def accounting_argv(self, ids: Sequence[str]) -> Sequence[str]:
-        del ids
+    def accounting_argv(self, gone: Gone) -> Sequence[str]:
+        del gone
         return ()
 
     def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
@@ -139,6 +139,8 @@ def test_every_end_has_parsls_name_for_it() -> None:
         BatchState.COMPLETED: JobState.COMPLETED,
         BatchState.FAILED: JobState.FAILED,
         BatchState.NODE_FAILED: JobState.FAILED,
+        BatchState.OUT_OF_MEMORY: JobState.FAILED,
+        BatchState.LAUNCH_FAILED: JobState.FAILED,
         BatchState.PREEMPTED: JobState.FAILED,
         BatchState.TIMED_OUT: JobState.TIMEOUT,
         BatchState.CANCELLED: JobState.CANCELLED,

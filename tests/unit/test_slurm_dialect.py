@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from hpcharvest.config.schema import About, AllocationLimits, Batch, Nodes, Site
-from hpcharvest.errors import BatchError, BatchUnreachable, ConfigurationError, SubmissionRefused, SubmissionUnknown
+from hpcharvest.errors import (
+    BatchError,
+    BatchFull,
+    BatchUnreachable,
+    ConfigurationError,
+    SubmissionRefused,
+    SubmissionUnknown,
+)
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.dialect import BatchRequest, Spoken
@@ -102,10 +109,10 @@ POLICY = FAILED + "Job violates accounting/QOS policy (job submit limit, user's 
     [
         (FAILED + "Socket timed out on send/recv operation", SubmissionUnknown),
         (FAILED + "Zero Bytes were transmitted or received", SubmissionUnknown),
-        (FAILED + "Resource temporarily unavailable", BatchUnreachable),
-        (f"sbatch: error: AssocMaxSubmitJobLimit\n{POLICY}", BatchUnreachable),
-        (f"sbatch: error: QOSMaxSubmitJobPerUserLimit\n{POLICY}", BatchUnreachable),
-        (POLICY, BatchUnreachable),
+        (FAILED + "Resource temporarily unavailable", BatchFull),
+        (f"sbatch: error: AssocMaxSubmitJobLimit\n{POLICY}", BatchFull),
+        (f"sbatch: error: QOSMaxSubmitJobPerUserLimit\n{POLICY}", BatchFull),
+        (POLICY, BatchFull),
         (f"sbatch: error: QOSMaxWallDurationPerJobLimit\n{POLICY}", SubmissionRefused),
         (f"sbatch: error: QOSMaxNodePerJobLimit\n{POLICY}", SubmissionRefused),
         (FAILED + "Invalid account or account/partition combination specified", SubmissionRefused),
@@ -135,7 +142,7 @@ def test_every_word_is_translated() -> None:
     [
         ("COMPLETING", BatchState.RUNNING),
         ("SPECIAL_EXIT", BatchState.PENDING),
-        ("OUT_OF_MEMORY", BatchState.FAILED),
+        ("OUT_OF_MEMORY", BatchState.OUT_OF_MEMORY),
         ("BOOT_FAIL", BatchState.NODE_FAILED),
         ("REVOKED", BatchState.UNKNOWN),
         ("TELEPORTING", BatchState.UNKNOWN),

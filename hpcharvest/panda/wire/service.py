@@ -24,6 +24,7 @@ _FINAL_STATUS: dict[AllocationOutcome | None, str] = {
     AllocationOutcome.TIMED_OUT: "failed",
     AllocationOutcome.PREEMPTED: "failed",
     AllocationOutcome.CANCELLED: "cancelled",
+    AllocationOutcome.CANCELLED_BY_OTHERS: "cancelled",
     None: "failed",
 }
 
