@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -98,9 +99,11 @@ def test_why_never_speaks_exactly_of_what_cannot_be_asked_for(spec: JobSpec, lim
     assert bool(why_never(found, limits)) is not possible
 
 
-@given(specs, limits_allowed)
-def test_a_lonely_job_waits_for_company_and_no_longer(spec: JobSpec, limits: Limits) -> None:
-    assume(limits.linger_s and limits.max_jobs > 1)
+@given(specs, limits_allowed, st.floats(0.1, 60))
+def test_a_lonely_job_waits_for_company_and_no_longer(spec: JobSpec, limits: Limits, linger_s: float) -> None:
+    limits = replace(
+        limits, linger_s=linger_s, max_jobs=max(limits.max_jobs, 2), max_walltime_s=100_000, max_nodes=1000
+    )
     lonely = candidates_of([spec], limits, since=NOW)
     assume(lonely)
     assert list(plan(lonely, 0, limits, NOW + limits.linger_s / 2)) == []
