@@ -99,7 +99,7 @@ def test_why_never_speaks_exactly_of_what_cannot_be_asked_for(spec: JobSpec, lim
     assert bool(why_never(found, limits)) is not possible
 
 
-@given(specs, limits_allowed, st.floats(0.1, 60))
+@given(specs, limits_allowed, st.sampled_from([0.5, 30.0]))
 def test_a_lonely_job_waits_for_company_and_no_longer(spec: JobSpec, limits: Limits, linger_s: float) -> None:
     limits = replace(
         limits, linger_s=linger_s, max_jobs=max(limits.max_jobs, 2), max_walltime_s=100_000, max_nodes=1000
