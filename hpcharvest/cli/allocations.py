@@ -12,6 +12,7 @@ from hpcharvest.cli.journal import listing as journal
 from hpcharvest.cli.output import Output
 from hpcharvest.cli.page import Card, Listing, Page, Record, moment
 from hpcharvest.errors import HarvestError
+from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.ids import AllocationId
 from hpcharvest.model.request import Verb
@@ -92,6 +93,14 @@ def row(one: Allocation) -> Record:
     }
 
 
+def _in_vain(harvest: Harvest, number: AllocationId) -> int | None:
+    """Give how many payloads ran on nodes that were cut off; None: the folder is gone, or cannot be read."""
+    try:
+        return Mailbox(harvest.folders.allocation(number)).cut_off()
+    except HarvestError:
+        return None
+
+
 def _page(one: Allocation, harvest: Harvest) -> Page:
     more = {
         "partition": one.shape.partition,
@@ -102,6 +111,7 @@ def _page(one: Allocation, harvest: Harvest) -> Page:
         "heard_at": moment(one.heard_at),
         "segments_read": one.next_segment,
         "cancel_requested_by": one.cancel_requested,
+        "ran_in_vain": _in_vain(harvest, one.id),
         "folder": harvest.folders.allocation(one.id),
     }
     jobs = [{"job": job, "attempt": attempt} for job, attempt in one.jobs]

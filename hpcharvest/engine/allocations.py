@@ -11,6 +11,7 @@ from hpcharvest.engine import launch, lifecycle
 from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.effects import Hands, Kind
 from hpcharvest.engine.events import SegmentArrived
+from hpcharvest.engine.strays import tag_of
 from hpcharvest.engine.turn import Turn
 from hpcharvest.engine.watch import Watch
 from hpcharvest.errors import StoreError
@@ -214,7 +215,7 @@ class Allocations:
                 id=number,
                 queue=queue,
                 shape=planned.shape,
-                tag=f"{self._configuration.controller.harvester_id}-{number}-{secrets.token_hex(3)}",
+                tag=tag_of(self._configuration.controller.harvester_id, number, secrets.token_hex(3)),
                 jobs=tuple(jobs),
                 since=turn.now,
                 created_at=turn.now,

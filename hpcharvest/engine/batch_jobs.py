@@ -10,7 +10,7 @@ from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration, Queue
 from hpcharvest.engine import launch
 from hpcharvest.engine.events import Event
-from hpcharvest.errors import ConfigurationError, HarvestError, StorageUnavailable
+from hpcharvest.errors import ConfigurationError, HarvestError, MessageNotUnderstood, StorageUnavailable
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.model import facts
 from hpcharvest.model.allocation import Allocation
@@ -84,6 +84,22 @@ class BatchJobs:
         except HarvestError as error:
             logger.warning("allocation %s: no note could be left: %s; will try again", allocation.id, error)
         self._end_batch_job(allocation)
+
+    def tag_in_folder(self, number: AllocationId) -> str:
+        """Give the tag that an allocation's folder has; empty if there is none that can be read."""
+        try:
+            return self.mailbox(number).read_manifest().tag
+        except (StorageUnavailable, MessageNotUnderstood):
+            return ""
+
+    def end_stray(self, site: str, batch_id: str, number: AllocationId) -> None:
+        """End a batch job that is no live allocation's; its runner, if it has one, is asked to leave."""
+        try:
+            if self.mailbox(number).folder.is_dir():
+                self.mailbox(number).leave_kill_all()
+            self._systems[site].cancel([batch_id])
+        except HarvestError as error:
+            logger.warning("batch job %s cannot be ended: %s; will try again", batch_id, error)
 
     def leave_note(self, job: JobId, attempt: Attempt, allocation: AllocationId) -> None:
         """Ask the runner to stop one payload."""

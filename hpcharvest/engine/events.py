@@ -10,6 +10,7 @@ from hpcharvest.messenger.protocol import Segment
 from hpcharvest.model.facts import Fact
 from hpcharvest.model.ids import AllocationId, JobId
 from hpcharvest.panda.client import UpdateAnswer
+from hpcharvest.providers.dialect import BatchStatus
 from hpcharvest.store.changes import Answer
 
 
@@ -72,6 +73,15 @@ class SegmentArrived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StraysSeen:
+    """A batch system has live batch jobs of ours that belong to none of the allocations it was asked about."""
+
+    site: str
+    found: tuple[BatchStatus, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DagEnded:
     """Nothing of the job's DAG is left in Parsl."""
 
@@ -101,6 +111,7 @@ Event = (
     | ReportsFailed
     | FateKnown
     | SegmentArrived
+    | StraysSeen
     | DagEnded
     | EffectEnded
     | StopAsked

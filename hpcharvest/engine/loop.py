@@ -29,6 +29,7 @@ from hpcharvest.engine.intake import Intake
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.reports import Reports
 from hpcharvest.engine.requests import Requests
+from hpcharvest.engine.strays import Strays
 from hpcharvest.engine.sweeper import Sweeper
 from hpcharvest.engine.turn import Turn
 from hpcharvest.engine.watchdog import Watchdog
@@ -65,6 +66,7 @@ class Crew:
     dags: DagWindow
     intake: Intake
     allocations: Allocations
+    strays: Strays
     reports: Reports
     requests: Requests
     watchdog: Watchdog
@@ -101,6 +103,7 @@ class Loop:
             happened.ReportsFailed: crew.reports.failed,
             happened.FateKnown: crew.reports.fate_known,
             happened.SegmentArrived: crew.allocations.read,
+            happened.StraysSeen: crew.strays.seen,
             happened.DagEnded: self._dag_ended,
             happened.EffectEnded: lambda event, _: crew.hands.ended(event.key),
             happened.StopAsked: self._stop,

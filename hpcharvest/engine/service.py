@@ -31,6 +31,7 @@ from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.parts import client_of, folders_of, open_database
 from hpcharvest.engine.reports import Reports
 from hpcharvest.engine.requests import Requests
+from hpcharvest.engine.strays import Strays
 from hpcharvest.engine.sweeper import Sweeper
 from hpcharvest.engine.watch import Watch
 from hpcharvest.engine.watchdog import Watchdog
@@ -119,12 +120,13 @@ class Service:
         client = client_of(configuration)
         hands = Hands(events)
         systems = {queue.site.name: batch_system(queue.site) for queue in configuration.queues.values()}
-        self._watch = Watch(systems=systems, events=events, patience=settings.patience, clock=clock)
+        self._watch = Watch(systems=systems, events=events, settings=settings, clock=clock)
+        self._batch_jobs = BatchJobs(
+            configuration=configuration, folders=self._folders, systems=systems, events=events, clock=clock
+        )
         self._allocations = Allocations(
             configuration=configuration,
-            effects=BatchJobs(
-                configuration=configuration, folders=self._folders, systems=systems, events=events, clock=clock
-            ),
+            effects=self._batch_jobs,
             watch=self._watch,
             hands=hands,
             clock=clock,
@@ -169,6 +171,7 @@ class Service:
                 configuration=configuration, client=client, database=database, hands=hands, events=events, clock=clock
             ),
             allocations=self._allocations,
+            strays=Strays(harvester_id=configuration.controller.harvester_id, effects=self._batch_jobs, hands=hands),
             reports=Reports(configuration=configuration, client=client, hands=hands, events=events, clock=clock),
             requests=Requests(database, clock),
             watchdog=Watchdog(

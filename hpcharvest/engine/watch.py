@@ -10,8 +10,9 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from hpcharvest.clock import Clock
-from hpcharvest.config.schema import Patience
-from hpcharvest.engine.events import Event, SegmentArrived
+from hpcharvest.config.schema import Controller
+from hpcharvest.engine.events import Event, SegmentArrived, StraysSeen
+from hpcharvest.engine.strays import strays
 from hpcharvest.errors import BatchError, HarvestError, MessageNotUnderstood, TornMessage
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.messenger.protocol import Segment
@@ -56,6 +57,8 @@ class Asked:
     system: BatchSystem
     next_question: float = 0.0
     down: bool = False
+    answered: bool = False
+    """Whether it ever was; until then it is asked even if no allocation is alive, for strays."""
 
 
 class Watch:
@@ -66,12 +69,13 @@ class Watch:
         *,
         systems: dict[str, BatchSystem],
         events: SimpleQueue[Event],
-        patience: Patience,
+        settings: Controller,
         clock: Clock,
     ) -> None:
+        self._harvester_id = settings.harvester_id
         self._sites = {site: Asked(system) for site, system in systems.items()}
         self._events = events
-        self._patience = patience
+        self._patience = settings.patience
         self._clock = clock
         self._watched: dict[AllocationId, Watched] = {}
         self._batch_ids: dict[AllocationId, str] = {}
@@ -149,7 +153,7 @@ class Watch:
         return max(0.01, min([*due, latest]) - self._clock.steady())
 
     def _ask_all(self) -> float:
-        """Ask every batch system that is due and has batch jobs of ours; give the seconds until one is due again."""
+        """Ask every batch system that is due, if it may have batch jobs of ours; give the seconds until the next is."""
         if not self.looks:
             return 0.05  # heartbeats first: what the batch system says counts only beside them
         now = self._clock.steady()
@@ -160,7 +164,7 @@ class Watch:
                     for n, one in self._watched.items()
                     if one.site == site and n in self._batch_ids
                 }
-            if ids and now >= asked.next_question:
+            if (ids or not asked.answered) and now >= asked.next_question:
                 asked.next_question = now + self._patience.batch_poll_s
                 self._ask(site, asked, ids)
         self.questions += 1
@@ -199,8 +203,10 @@ class Watch:
                 logger.warning("the batch system of %s says nothing: %s; will ask again", site, error)
             asked.down = True
             return
-        asked.down = False
+        asked.down, asked.answered = False, True
         at = self._clock.wall()
+        if found := strays(said, {batch_id for batch_id, _ in ids.values()}, self._harvester_id):
+            self._events.put(StraysSeen(site=site, found=found, at=at))
         for number, (batch_id, _) in ids.items():
             status = said.get(batch_id) or BatchStatus(id=batch_id, state=BatchState.ABSENT, words="not listed")
             self._events.put(BatchReported(allocation=number, state=status.state, words=status.words, at=at))

@@ -245,6 +245,7 @@ class Head:
 
     def _say_goodbye(self, bell: Bell) -> ExitCode:
         """End every process that is still ours, and publish the last segment."""
+        in_vain = len(self._running) + len(self._packing)  # if we are fenced: else there are none
         kin.send(kin.of_this_start(self._manifest.tag, self._surroundings.restart), signal.SIGKILL)
         kin.send(self._packing, signal.SIGKILL)
         now = self._clock.steady()
@@ -258,9 +259,17 @@ class Head:
             if self._link.due is not None:
                 bell.wait(self._link.due - now)
             now = self._clock.steady()
-        if self._link.fenced:
-            log.error("somebody else took or closed the journal: leaving")
-        return ExitCode.FENCED if self._link.fenced else ExitCode.LEFT
+        if not self._link.fenced:
+            return ExitCode.LEFT
+        self._note_in_vain(in_vain + self._link.unsaid())
+        return ExitCode.FENCED
+
+    def _note_in_vain(self, payloads: int) -> None:
+        log.error("somebody else took or closed the journal: leaving; %s payloads ran in vain", payloads)
+        try:
+            self._mailbox.leave_cut_off(self._surroundings.restart, payloads)
+        except StorageUnavailable as error:
+            log.warning("nobody will know of it: %s", error)
 
 
 def _misfit(task: Task, manifest: Manifest, surroundings: Surroundings) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from hpcharvest.errors import MessageNotUnderstood, StorageUnavailable
 from hpcharvest.messenger.journal import Journal
 from hpcharvest.messenger.protocol import Key, PayloadEnded, Record, RunnerStarted, Segment, Writer
+from hpcharvest.model.states import PayloadResult
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +94,20 @@ class Link:
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             return
         self.fenced = not won
+        if self.fenced:
+            return
         self._number += 1
         self._frozen = []
         self._pause_s = FIRST_PAUSE_S
         self.due = now if self._pending else None
+
+    def unsaid(self) -> int:
+        """Count the payloads that ran here and whose outcome was not published."""
+        records = [*self._frozen, *self._pending]
+        return sum(
+            isinstance(record, PayloadEnded) and record.outcome.result is not PayloadResult.NOT_RUN
+            for record in records
+        )
 
     def listen(self) -> None:
         """Look whether somebody else spoke. StorageUnavailable: nobody knows now."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from hpcharvest.messenger.files import storage, sync_folder, write_durably
 from hpcharvest.messenger.journal import Journal
 from hpcharvest.messenger.protocol import (
+    CUT_OFF,
     HEARTBEAT,
     JOURNAL,
     KILL,
@@ -68,6 +69,17 @@ class Mailbox:
         """Give the names of the kill notes that were left."""
         with storage(f"look for kill notes in {self.folder}"):
             return frozenset(note.name for note in (self.folder / KILL).iterdir())
+
+    def leave_cut_off(self, restart: int, payloads: int) -> None:
+        """Note how many payloads a start of the batch job ran although the journal was no longer its own."""
+        with storage(f"leave a note in {self.folder}"):
+            (self.folder / f"{CUT_OFF}.{restart}").write_text(f"{payloads}\n", encoding="ascii")
+
+    def cut_off(self) -> int:
+        """Count the payloads that ran in vain, over all starts; a note that is not whole counts nothing yet."""
+        with storage(f"look for notes in {self.folder}"):
+            notes = [note.read_text(encoding="ascii", errors="replace") for note in self.folder.glob(f"{CUT_OFF}.*")]
+        return sum(int(note) for note in notes if note.strip().isdecimal())
 
     def beat(self) -> None:
         """Move the heartbeat."""

@@ -5,6 +5,7 @@
     heartbeat                runner: touched every `heartbeat_s`
     kill/<job>.<attempt>     controller: stop this payload
     kill/all                 controller: stop everything and leave
+    cut_off.<restart>        runner: how many payloads it ran in vain, as the journal was no longer its own
 
 What only the batch system knows comes to the runner by its environment; the batch script sets the variables.
 """
@@ -26,6 +27,7 @@ JOURNAL: Final = "journal"
 HEARTBEAT: Final = "heartbeat"
 KILL: Final = "kill"
 KILL_ALL: Final = "all"
+CUT_OFF: Final = "cut_off"
 VERSION: Final = 1
 
 NODES_VARIABLE: Final = "HPCHARVEST_NODES"

@@ -292,6 +292,7 @@ def test_a_revoked_allocation_runs_nothing(allocation: Allocation) -> None:
     allocation.mailbox.journal.close(0, by="test", at=0.0)
     assert allocation.start().wait(PATIENCE_S) == ExitCode.FENCED
     assert not (allocation.folder / "ran").exists()
+    assert allocation.mailbox.cut_off() == 0
 
 
 @pytest.mark.parametrize("by", ["close", "restart"])
@@ -309,6 +310,7 @@ def test_a_runner_that_was_declared_lost_stops_its_payloads(allocation: Allocati
     assert runner.wait(PATIENCE_S) == ExitCode.FENCED
     until(lambda: not is_alive(pid), "the end of its payload")
     assert len(allocation.segments()) == len(segments) + 1
+    assert allocation.mailbox.cut_off() == 1, "the payload that ran in vain is counted"
 
 
 def test_no_process_outlives_the_runner(allocation: Allocation) -> None:
