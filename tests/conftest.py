@@ -17,7 +17,8 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from tests.services import postgresql, slurm
+from hpcharvest.sandbox import slurm
+from tests.services import postgresql
 
 SESSION_VARIABLE: Final = "HPCHARVEST_TEST_SESSION"
 """Every process that a test starts inherits it, and with it is found again wherever it went."""
@@ -49,7 +50,7 @@ SERVICES: Final[Mapping[str, Callable[[], str | None]]] = {
     "openssl": lambda: _program("openssl"),
     "postgresql": postgresql.available,
     "pythia": lambda: _modules("pythia8mc", "pyhepmc"),
-    "slurm": slurm.available,
+    "slurm": slurm.why_not,
 }
 """What a test may need: each function tells why it cannot be had here; None: it can."""
 

@@ -20,7 +20,7 @@ def words(task: Task, nodes: Sequence[str], launcher: Sequence[str], *, here: bo
         "{nodes}": str(len(nodes)),
         "{ranks}": str(per_node * len(nodes)),
         "{ranks_per_node}": str(per_node),
-        "{cores}": str(task.cores),
+        "{cores}": str(max(1, task.cores // per_node)),
     }
     return [_filled(word, values) for word in launcher] + list(task.argv)
 

@@ -14,7 +14,10 @@ from hpcharvest.providers.script import render
 from tests.services.places import PLACES, Place
 
 
-@pytest.fixture(scope="module", params=list(PLACES))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.needs("slurm") if name == "slurm" else ()) for name in PLACES],
+)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with PLACES[request.param](tmp_path_factory.mktemp(request.param)) as made:
         yield made

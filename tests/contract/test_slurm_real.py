@@ -19,10 +19,10 @@ from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Spoken
 from hpcharvest.providers.script import render
 from hpcharvest.providers.slurm import SlurmDialect
+from hpcharvest.sandbox import slurm as service
+from hpcharvest.sandbox.slurm import Slurm
 from hpcharvest.sandbox.world import Recipe
 from tests import worlds
-from tests.services import slurm as service
-from tests.services.slurm import Slurm
 
 pytestmark = pytest.mark.needs("slurm")
 _numbers = itertools.count(1)

@@ -44,6 +44,17 @@ def temporary(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.needs("slurm")
+@pytest.mark.timeout(240)
+def test_all_agree_on_a_real_slurm(temporary: Path) -> None:
+    done = demo("--batch", "slurm", "--jobs", "3", "--events", "6", "--output", "json", temporary=temporary)
+    assert done.returncode == 0, done.stderr + done.stdout
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert [(one["verdict"], one["events"]) for one in told["jobs"]] == [("agrees", 6)] * 3
+    assert {node for one in told["jobs"] for node in one["nodes"].split(",")} <= {"n1", "n2", "n3", "n4"}
+    assert list(temporary.glob("slurm-*")) == []
+
+
 @pytest.mark.timeout(240)
 def test_all_agree_although_the_controller_is_killed(temporary: Path) -> None:
     done = demo("--jobs", "3", "--events", "6", "--kill", "2", "--output", "json", temporary=temporary)

@@ -20,6 +20,8 @@ from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect
 from hpcharvest.providers.local import LocalDialect
 from hpcharvest.providers.script import render
+from hpcharvest.providers.slurm import SlurmDialect
+from hpcharvest.sandbox import slurm
 from hpcharvest.sandbox.batch import faces
 from hpcharvest.sandbox.batch.cluster import Cluster
 from hpcharvest.sandbox.batch.settings import Settings
@@ -44,6 +46,8 @@ class Place:
     """Lose a node of a running batch job, which may not be requeued."""
     recover: Callable[[], None]
     """Bring all lost nodes back."""
+    partition: str = ""
+    """Where batch jobs can be preempted."""
     shortest_walltime_s: int = 1
     """The shortest walltime that it keeps to."""
     too_large: str = "99"
@@ -56,7 +60,7 @@ class Place:
         number = next(_numbers)
         folder = self.folder / f"allocation {number}"
         folder.mkdir()
-        shape = Shape(nodes=nodes, walltime_s=max(walltime_s, self.shortest_walltime_s))
+        shape = Shape(nodes=nodes, walltime_s=max(walltime_s, self.shortest_walltime_s), partition=self.partition)
         request = BatchRequest(tag=f"tag-{number}", shape=shape, folder=folder, **more)
         request.script.write_text(render(self.system.dialect, request, ["sh", "-c", code, str(folder)]))
         return request
@@ -141,11 +145,45 @@ def _faced(face: str, dialect: Callable[[], Dialect], **more: Any) -> Callable[[
     return made
 
 
+@contextmanager
+def _slurm(folder: Path) -> Iterator[Place]:
+    """Give a real Slurm, whose important partition preempts the other; it counts walltimes in minutes."""
+    with slurm.cluster(2, accounting=True) as made:
+        yield Place(
+            system=BatchSystem(SlurmDialect(), timeout_s=60, per_minute=6000, environment=made.environment),
+            folder=folder,
+            away=lambda: made.stop("slurmctld"),
+            back=made.start_controller,
+            preempt=lambda batch_id: _displace(made, batch_id, folder),
+            lose_node=lambda batch_id: made.kill(f"slurmd {made.nodes_of(batch_id)[-1]}"),
+            recover=made.start_missing_nodes,
+            partition="preempt",
+            shortest_walltime_s=60,
+            too_large="",
+        )
+
+
+def _displace(made: slurm.Slurm, batch_id: str, folder: Path) -> None:
+    """Let a more important batch job want the nodes of this one."""
+    script = folder / "important.sh"
+    script.write_text("#!/bin/sh\nsleep 1\n")
+    nodes = made.nodes_of(batch_id)
+    made.run(
+        "sbatch",
+        "--partition=regular",
+        f"--nodelist={','.join(nodes)}",
+        f"--nodes={len(nodes)}",
+        "--output=/dev/null",
+        str(script),
+    )
+
+
 def _cluster(folder: Path) -> Cluster:
     return Cluster(folder / "spool", Settings(nodes=2, cores_per_node=2, kill_grace_s=0.3))
 
 
 PLACES: Final[dict[str, Callable[[Path], AbstractContextManager[Place]]]] = {
     "local": _local,
+    "slurm": _slurm,
 }
 """Makes each provider's place in a folder; it is gone at the end of the context."""

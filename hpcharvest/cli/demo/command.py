@@ -20,8 +20,9 @@ from hpcharvest.cli import options
 from hpcharvest.cli.demo.audit import Disagreement, Evidence, Order, audit
 from hpcharvest.cli.demo.campaign import Campaign, DemoFailed
 from hpcharvest.cli.demo.evidence import gather
-from hpcharvest.cli.demo.orders import MAX_EVENTS, MAX_JOBS, recipe, submit
+from hpcharvest.cli.demo.orders import MAX_EVENTS, MAX_JOBS, submit
 from hpcharvest.cli.demo.screen import screen
+from hpcharvest.cli.demo.venue import VENUES
 from hpcharvest.cli.output import Output, complain
 from hpcharvest.cli.page import Listing, Page, Record, Words
 from hpcharvest.sandbox.world import World
@@ -50,8 +51,15 @@ class Outcome:
 @click.option(
     "--kill", type=click.IntRange(0, 100), default=0, metavar="N", help="Kill the controller N times on the way."
 )
+@click.option(
+    "--batch",
+    type=click.Choice(sorted(VENUES)),
+    default="local",
+    show_default=True,
+    help="The batch system: the embedded one, or a real Slurm that is started for it (as root).",
+)
 @options.output
-def demo(*, jobs: int, events: int, folder: Path | None, keep: bool, kill: int, output: Output) -> None:
+def demo(*, jobs: int, events: int, folder: Path | None, keep: bool, kill: int, batch: str, output: Output) -> None:
     """Harvest real collisions on this machine, and audit every result.
 
     Starts a PanDA server and a batch system with virtual nodes, submits jobs that generate collisions with Pythia 8
@@ -60,16 +68,16 @@ def demo(*, jobs: int, events: int, folder: Path | None, keep: bool, kill: int, 
     """
     _require_parts()
     with _workplace(folder, keep=keep) as place:
-        outcome = perform(place, jobs=jobs, events=events, kills=kill)
+        outcome = perform(place, jobs=jobs, events=events, kills=kill, batch=batch)
         output.show(_page(outcome))
         if outcome.disagreements:
             raise DemoFailed(f"{len(outcome.disagreements)} disagreements; see above")
 
 
-def perform(folder: Path, *, jobs: int, events: int, kills: int) -> Outcome:
+def perform(folder: Path, *, jobs: int, events: int, kills: int, batch: str = "local") -> Outcome:
     """Do it all in an empty folder, and leave no process behind. Raises DemoFailed if the end is not reached."""
     began = time.monotonic()
-    with screen() as shown, World(folder, recipe(folder)) as world:
+    with screen() as shown, VENUES[batch](folder) as recipe, World(folder, recipe) as world:
         orders = submit(world, jobs=jobs, events=events)
         shown.say(f"{jobs} jobs with {events} events each are at the PanDA server {world.url}; folder {folder}")
         campaign = Campaign(world, shown, jobs=jobs, events=events, kills=kills)

@@ -26,12 +26,11 @@ LONGEST_S = 7000
 
 
 def recipe(folder: Path) -> Recipe:
-    """Give a world of virtual nodes in which MPI jobs can run: mpiexec starts all ranks here, under the nodes' names.
+    """Give the world of the demonstration, but for how ranks are started, which is the batch system's to say.
 
     Each payload is told to note its start below `starts` in the folder, so that we can count how often it began.
     """
     note = str(starts(folder)).replace("{", "{{").replace("}", "}}")
-    mpiexec = str(Path(sys.executable).with_name("mpiexec"))
     return Recipe(
         nodes=NODES,
         cores_per_node=CORES_PER_NODE,
@@ -39,9 +38,6 @@ def recipe(folder: Path) -> Recipe:
         server_options=("--redeliver-after", "15"),
         panda={"fetch_interval_s": 1.0},
         allocation={"max_jobs": 2},
-        launcher={
-            "argv": [mpiexec, "-launcher", "fork", "-hosts", "{hosts}", "-ppn", "{ranks_per_node}", "-n", "{ranks}"],
-        },
         payload={
             "transformation_dir": str(DATA),
             "interpreter": [sys.executable],

@@ -1,7 +1,8 @@
-"""A real Slurm of our own for tests: several slurmd on this host, all in one folder, on loopback, gone afterwards.
+"""A real Slurm of our own: several slurmd on this host, all in one folder, on loopback, gone afterwards.
 
-Debian's packages have the programs. It has its own munge, and with `accounting` its own MariaDB and slurmdbd. Its
-clients find it by the variable SLURM_CONF alone, so that a Slurm of the host's is never spoken to.
+For the demonstration, the benchmarks and the tests. Debian's packages have the programs. It has its own munge, and with
+`accounting` its own MariaDB and slurmdbd. Its clients find it by the variable SLURM_CONF alone, so that a Slurm of the
+host's is never spoken to.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ PartitionName=regular Nodes=ALL Default=YES MaxTime=1-00:00:00 OverSubscribe=EXC
 PartitionName=debug Nodes=n1,n2 MaxTime=00:30:00 MaxNodes=2 OverSubscribe=EXCLUSIVE PriorityTier=10 PreemptMode=OFF
 PartitionName=preempt Nodes=ALL MaxTime=04:00:00 OverSubscribe=EXCLUSIVE PriorityTier=1 PreemptMode=REQUEUE
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=1000 State=UNKNOWN"
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cores} RealMemory=1000 State=UNKNOWN"
 ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -95,8 +96,8 @@ GRANT ALL ON *.* TO 'tester'@'%';
 """
 
 
-def available() -> str | None:
-    """Tell why there can be no Slurm; None if there can."""
+def why_not() -> str | None:
+    """Tell why there can be no Slurm here; None if there can."""
     missing = [package for package, names in _PROGRAMS.items() if not all(map(_program, names))]
     if missing:
         return f"Slurm's programs are not all installed (apt-get install {' '.join(missing)})"
@@ -109,6 +110,7 @@ class Slurm:
 
     folder: Path
     nodes: tuple[str, ...]
+    cores: int = 4
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -130,6 +132,17 @@ class Slurm:
         """Start a node's slurmd, and wait until it can be used."""
         self.start(f"slurmd {name}", "-D", "-N", name, "-f", str(self.folder / "slurm.conf"))
         self.wait(lambda: self.node_state(name) in {"idle", "alloc", "mix", "allocated", "mixed"}, f"{name} is there")
+
+    def start_missing_nodes(self) -> None:
+        """Start the slurmd of every node that has none."""
+        for name in self.nodes:
+            if f"slurmd {name}" not in self.daemons:
+                self.start_node(name)
+
+    def nodes_of(self, batch_id: str) -> list[str]:
+        """Give the nodes of a running batch job."""
+        names = self.run("squeue", "--noheader", f"--jobs={batch_id}", "--format=%N").strip()
+        return self.run("scontrol", "show", "hostnames", names).split()
 
     def node_state(self, name: str) -> str:
         """Give Slurm's word for the state of a node; an asterisk at its end: it does not answer."""
@@ -190,10 +203,13 @@ class Slurm:
 
 
 @contextmanager
-def cluster(nodes: int = 3, *, accounting: bool = False) -> Iterator[Slurm]:
-    """Run a Slurm of so many nodes, two at least; with `accounting` there is sacct."""
+def cluster(nodes: int = 3, *, cores: int = 4, accounting: bool = False) -> Iterator[Slurm]:
+    """Run a Slurm of so many nodes, two at least, that pretend to have so many cores; with `accounting` there is sacct.
+
+    RuntimeError, with all logs, if it does not come up; see `why_not` first.
+    """
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    slurm = Slurm(folder=folder, nodes=tuple(f"n{number + 1}" for number in range(nodes)))
+    slurm = Slurm(folder=folder, nodes=tuple(f"n{number + 1}" for number in range(nodes)), cores=cores)
     try:
         _configure(slurm, accounting=accounting)
         _start(slurm, accounting=accounting)
@@ -209,7 +225,7 @@ def cluster(nodes: int = 3, *, accounting: bool = False) -> Iterator[Slurm]:
 def _configure(slurm: Slurm, *, accounting: bool) -> None:
     folder, host = slurm.folder, socket.gethostname().partition(".")[0]
     ports = _free_ports("controller", "accounting", "database", *slurm.nodes)
-    lines = [NODE.format(name=name, host=host, port=ports[name]) for name in slurm.nodes]
+    lines = [NODE.format(name=name, host=host, port=ports[name], cores=slurm.cores) for name in slurm.nodes]
     kept = (
         ACCOUNTING.format(folder=folder, ports=ports) if accounting else "AccountingStorageType=accounting_storage/none"
     )
