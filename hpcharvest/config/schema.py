@@ -61,8 +61,9 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 class Patience(Section):
     """How long we wait for what, and how often we try."""
 
-    batch_poll_s: PositiveSeconds = 30.0
-    """Every how many seconds the batch system is asked about our batch jobs."""
+    batch_poll_s: PositiveSeconds = 16.0
+    """Every how many seconds the batch system is asked about our batch jobs, by one command for all of them: no more
+    than four commands a minute."""
     journal_poll_s: PositiveSeconds = 0.1
     """Seconds between two looks at an allocation's journal while it moves."""
     journal_poll_max_s: PositiveSeconds = 2.0

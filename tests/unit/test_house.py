@@ -221,6 +221,7 @@ RULES: Final[Mapping[str, Rule]] = {
         found=either(imports("subprocess", "multiprocessing", "pty"), uses("os.fork", "os.posix_spawn", "os.execv")),
         files=PACKAGE,
         but={
+            "hpcharvest/cli/bench/batch.py": "a controller, to be killed",
             "hpcharvest/cli/bench/crash.py": "a controller, to be killed",
             "hpcharvest/cli/checks/partners.py": "the runner's Python, asked whether it would do",
             "hpcharvest/cli/demo/campaign.py": "a controller, kept running or killed",

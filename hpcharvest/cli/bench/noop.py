@@ -43,7 +43,7 @@ def copy_jobs(world: World, first: int, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def counted_jobs(world: World, first: int, count: int, seconds: float) -> list[dict[str, Any]]:
+def counted_jobs(world: World, first: int, count: int, seconds: float, max_walltime: int = 30) -> list[dict[str, Any]]:
     """Give jobs like `copy_jobs` that count their executions and last for `seconds`."""
     return [
         _job(
@@ -51,12 +51,13 @@ def counted_jobs(world: World, first: int, count: int, seconds: float) -> list[d
             world.put_input(f"in.{number}.dat", CONTENT),
             "counted_copy",
             f"{number} in.{number}.dat out.{number}.dat {seconds:g}",
+            max_walltime,
         )
         for number in range(first, first + count)
     ]
 
 
-def _job(number: int, file: InputFile, transformation: str, parameters: str) -> dict[str, Any]:
+def _job(number: int, file: InputFile, transformation: str, parameters: str, max_walltime: int = 30) -> dict[str, Any]:
     return make_job(
         number,
         site=QUEUE,
@@ -64,5 +65,5 @@ def _job(number: int, file: InputFile, transformation: str, parameters: str) -> 
         job_pars=parameters,
         inputs=[file],
         outputs=[f"out.{number}.dat"],
-        max_walltime=30,
+        max_walltime=max_walltime,
     )
