@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """Seconds between two looks whether a batch system is to be asked."""
+LONGEST_BACKOFF = 8
+"""A batch system that does not answer is asked again after twice, four times, ... and so many times the usual pause."""
 TORN_LOOKS = 60
 """A segment that is torn in so many looks, some minutes, stays so."""
 SLOWER = 1.5
@@ -56,9 +58,12 @@ class Asked:
 
     system: BatchSystem
     next_question: float = 0.0
-    down: bool = False
+    failures: int = 0
+    """How often in a row it did not answer."""
     answered: bool = False
     """Whether it ever was; until then it is asked even if no allocation is alive, for strays."""
+    unknown: set[str] = field(default_factory=set)
+    """Words of its own that we do not know, and that people were told of."""
 
 
 class Watch:
@@ -199,17 +204,36 @@ class Watch:
         try:
             said = asked.system.status(dict(ids.values()))
         except BatchError as error:
-            if not asked.down:
+            if not asked.failures:
                 logger.warning("the batch system of %s says nothing: %s; will ask again", site, error)
-            asked.down = True
+            asked.failures += 1
+            pause = self._patience.batch_poll_s * min(2**asked.failures, LONGEST_BACKOFF)
+            asked.next_question = self._clock.steady() + pause
             return
-        asked.down, asked.answered = False, True
+        if asked.failures:
+            logger.info("the batch system of %s answers again", site)
+        asked.failures, asked.answered = 0, True
         at = self._clock.wall()
         if found := strays(said, {batch_id for batch_id, _ in ids.values()}, self._harvester_id):
             self._events.put(StraysSeen(site=site, found=found, at=at))
+        self._tell_unknown(site, asked, said)
         for number, (batch_id, _) in ids.items():
             status = said.get(batch_id) or BatchStatus(id=batch_id, state=BatchState.ABSENT, words="not listed")
             self._events.put(BatchReported(allocation=number, state=status.state, words=status.words, at=at))
+
+    @staticmethod
+    def _tell_unknown(site: str, asked: Asked, said: Mapping[str, BatchStatus]) -> None:
+        """Let people know of words that we do not, once each."""
+        for status in said.values():
+            if status.state is BatchState.UNKNOWN and status.words not in asked.unknown:
+                asked.unknown.add(status.words)
+                logger.warning(
+                    "the batch system of %s says %r of batch job %s: a state that we do not know, and conclude nothing "
+                    "from; please open an issue",
+                    site,
+                    status.words,
+                    status.id,
+                )
 
 
 def _read(one: Watched) -> list[Segment]:

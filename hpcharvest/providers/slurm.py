@@ -89,6 +89,7 @@ class SlurmDialect:
             f"--time={_clock(shape.walltime_s)}",
             f"--output={_pattern(request, 'stdout')}",
             f"--error={_pattern(request, 'stderr')}",
+            "--open-mode=append",  # should it be requeued all the same, each start's words are kept
             "--no-requeue",
         ]
         chosen = {"partition": shape.partition, "account": request.account, "qos": request.qos}

@@ -4,6 +4,7 @@
 #SBATCH --time=25:01:01
 #SBATCH '--output=/work/it'"'"'s 100%%/stdout'
 #SBATCH '--error=/work/it'"'"'s 100%%/stderr'
+#SBATCH --open-mode=append
 #SBATCH --no-requeue
 #SBATCH --partition=regular
 #SBATCH --account=physics

@@ -252,6 +252,8 @@ def test_a_runner_that_is_heard_of_is_never_closed_on(allocation: Allocation, no
 
 
 @given(any_allocation)
-def test_a_batch_system_that_says_nothing_it_knows_ends_nothing(allocation: Allocation) -> None:
+def test_a_word_that_nobody_knows_is_kept_and_changes_nothing_else(allocation: Allocation) -> None:
     fact = facts.BatchReported(allocation=ALLOCATION, state=BatchState.UNKNOWN, words="?", at=5.0)
-    assert apply_to_allocation(allocation, fact, PATIENCE) is allocation
+    after = apply_to_allocation(allocation, fact, PATIENCE)
+    assert replace(after, batch_words=allocation.batch_words) == allocation
+    assert after.batch_words in {"?", allocation.batch_words}

@@ -73,6 +73,7 @@ def test_what_is_not_chosen_is_not_asked_for() -> None:
         "#SBATCH --time=00:00:59",
         "#SBATCH --output=/f/stdout",
         "#SBATCH --error=/f/stderr",
+        "#SBATCH --open-mode=append",
         "#SBATCH --no-requeue",
     ]
 
