@@ -52,9 +52,10 @@ def crash(kills: int, in_flight: int, seed: int, output: str) -> None:
 @bench.command()
 @click.option("--allocations", default=200, show_default=True, help="Number of allocations that are kept alive.")
 @click.option("--seconds", default=120.0, show_default=True, help="For how long commands are counted.")
+@click.option("--ends", default=3, show_default=True, help="Number of batch jobs that are ended from outside.")
 @click.option("--kills", default=200, show_default=True, help="Number of kills of the controller around submissions.")
 @click.option("--output", type=OUTPUTS, default="table", show_default=True)
-def batch(allocations: int, seconds: float, kills: int, output: str) -> None:
+def batch(allocations: int, seconds: float, ends: int, kills: int, output: str) -> None:
     """Count what a real Slurm is asked, how soon ends are known, and what kills around submissions cost.
 
     Starts a Slurm of its own, which wants root and Debian's packages of it.
@@ -62,7 +63,7 @@ def batch(allocations: int, seconds: float, kills: int, output: str) -> None:
     from hpcharvest.cli.bench.batch import measure
 
     with tempfile.TemporaryDirectory(prefix="hpcharvest-bench-") as folder:
-        _show(measure(Path(folder), allocations, seconds, kills), output)
+        _show(measure(Path(folder), allocations=allocations, seconds=seconds, ends=ends, kills=kills), output)
 
 
 def _show(figures: dict[str, Any], output: str) -> None:

@@ -26,24 +26,25 @@ from hpcharvest.store.database import Database
 NODES = 4
 LIMIT_S = 600.0
 LOOK_S = 0.5
-CANCELLED = 3
-"""Batch jobs that are ended from outside, one after another, to see how soon that is known."""
 SHORT_S = 20.0
 """Length of the payloads whose own ends are looked at."""
 ROWS = 1000
 ROUNDS = 7
 
 
-def measure(folder: Path, allocations: int, seconds: float, kills: int) -> dict[str, Any]:
-    """Measure in two worlds on one Slurm; HarvestError if there can be none, or if something does not end in time."""
+def measure(folder: Path, *, allocations: int, seconds: float, ends: int, kills: int) -> dict[str, Any]:
+    """Measure in two worlds on one Slurm; HarvestError if there can be none, or if something does not end in time.
+
+    `ends`: batch jobs that are ended from outside, one after another, to see how soon that is known.
+    """
     if reason := slurm.why_not():
         raise HarvestError(f"there can be no Slurm here: {reason}")
     with slurm.cluster(NODES, accounting=True) as cluster:
-        steady = _steady(folder / "steady", cluster, allocations, seconds)
+        steady = _steady(folder / "steady", cluster, allocations, seconds, ends)
         return steady | _kills(folder / "kills", cluster, kills)
 
 
-def _steady(folder: Path, cluster: slurm.Slurm, allocations: int, seconds: float) -> dict[str, Any]:
+def _steady(folder: Path, cluster: slurm.Slurm, allocations: int, seconds: float, ends: int) -> dict[str, Any]:
     """Keep so many allocations alive for so many seconds, with the controller's default patience."""
     with _world(folder, cluster, allocations, {}) as (world, witness):
         short = noop.counted_jobs(world, 1, NODES, SHORT_S)
@@ -57,14 +58,14 @@ def _steady(folder: Path, cluster: slurm.Slurm, allocations: int, seconds: float
                 time.sleep(seconds)
                 calls, took = witness.calls(began, time.time()), time.time() - began
                 alive = len(database.allocations.live())
-                ends = [_end_to_fact(cluster, database) for _ in range(CANCELLED)]
+                known_after = [_end_to_fact(cluster, database) for _ in range(ends)]
     cluster.run("scancel", "--user=root")
     cluster.wait(lambda: not cluster.run("squeue", "-h"), "all batch jobs are gone")
     return {
         "allocations_alive": alive,
         "commands_per_min": round(calls * 60 / took, 2),
         "parse_1000_ms": _parse_ms(cluster),
-        "end_to_fact_s": round(max(ends), 1),
+        "end_to_fact_s": round(max(known_after), 1),
         "outcome_to_fact_s": round(max(outcomes), 2),
     }
 

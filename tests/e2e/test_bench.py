@@ -1,0 +1,47 @@
+"""The benchmarks run and tell what they promise; only figures are looked at that no machine may change."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def bench(*words: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "hpcharvest", "bench", *words, "--output", "json"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_the_engine_is_measured() -> None:
+    told = bench("engine", "--jobs", "20")
+    promised = "jobs jobs_per_s cpu_ms_per_job peak_rss_mb os_threads median_latency_s log_bytes_per_job"
+    assert told.keys() >= set(promised.split())
+    assert (told["jobs"], told["double_reports"]) == (20, 0)
+    assert told["os_threads"] <= 16
+
+
+def test_crashes_cost_nothing() -> None:
+    told = bench("crash", "--kills", "4", "--in-flight", "20")
+    assert told.keys() >= {"kills", "lost", "run_twice", "reported_twice", "median_recovery_s"}
+    assert (told["kills"], told["lost"], told["run_twice"], told["reported_twice"]) == (4, 0, 0, 0)
+
+
+@pytest.mark.needs("slurm")
+def test_kills_around_submissions_to_a_real_slurm_leave_no_orphan_and_no_twin() -> None:
+    told = bench("batch", "--allocations", "3", "--seconds", "1", "--ends", "1", "--kills", "8")
+    promised = "commands_per_min parse_1000_ms end_to_fact_s kills orphans double_submissions"
+    assert told.keys() >= set(promised.split())
+    assert (told["kills"], told["orphans"], told["double_submissions"], told["run_twice"]) == (8, 0, 0, 0)
