@@ -13,9 +13,12 @@ from typing import Any
 import psutil
 
 from hpcharvest.cli.bench import noop
+from hpcharvest.cli.bench.parsl_alone import cpu_ms_per_dag
 from hpcharvest.errors import HarvestError
 from hpcharvest.sandbox.world import Recipe, World
 
+PARSL_DAGS = 2000
+"""DAGs of Parsl alone at the least: fewer are over before Parsl is warm."""
 LOOK_S = 0.25
 """Seconds between two looks at the controller."""
 MB = 1 << 20
@@ -53,7 +56,8 @@ def measure(folder: Path, jobs: int, limit_s: float) -> dict[str, Any]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
-        return _figures(world, daemon, seen, jobs)
+        figures = _figures(world, daemon, seen, jobs)
+    return figures | {"parsl_alone_cpu_ms_per_dag": round(cpu_ms_per_dag(folder, max(jobs, PARSL_DAGS)), 2)}
 
 
 def _wait(world: World, controller: psutil.Process, seen: Seen, jobs: int, limit_s: float) -> None:
