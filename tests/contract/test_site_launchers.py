@@ -17,10 +17,13 @@ from tests.services import slurm as service
 
 pytestmark = pytest.mark.needs("slurm")
 
-SITES = [site for site in map(load_site, sorted(shipped_sites().glob("*.toml"))) if site.launcher.argv]
-MEETS = (
-    'touch "$0.$1"; for _ in {1..200}; do [ -e "$0.a" ] && [ -e "$0.b" ] && break; sleep 0.1; done; echo "$1 {told}"'
-)
+MEETS = """
+touch "$0.$1"
+for _ in {1..200}; do
+    [ -e "$0.a" ] && [ -e "$0.b" ] && echo "$1 met, $(nproc) cores" && break
+    sleep 0.1
+done
+"""
 """A payload that waits for its neighbour, and so tells that both were there at once."""
 
 
@@ -39,15 +42,19 @@ def line(launcher: tuple[str, ...], code: str, *words: str, nodes: int) -> str:
     return " ".join(f'"{word}"' if "$N" in word else shlex.quote(word) for word in argv)
 
 
-def test_the_sites_with_slurm_have_one_srun_line() -> None:
-    lines = {site.launcher.argv for site in SITES if site.batch.dialect == "slurm"}
-    assert len(lines) == 1
+def launcher_of_slurm() -> tuple[str, ...]:
+    """Give the line that all site files with Slurm have."""
+    sites = map(load_site, sorted(shipped_sites().rglob("*.toml")))
+    [argv] = {site.launcher.argv for site in sites if site.batch.dialect == "slurm"}
+    return argv
 
 
-def test_payloads_share_a_node_and_each_may_use_all_its_cores(tmp_path: Path) -> None:
-    [launcher] = {site.launcher.argv for site in SITES if site.batch.dialect == "slurm"}
-    met = str(tmp_path / "met")
-    alone = [line(launcher, MEETS.replace("{told}", "$SLURM_CPUS_ON_NODE"), met, who, nodes=1) for who in "ab"]
+def test_payloads_share_a_node_and_each_may_use_all_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --cpus-per-task, each of the two would be bound to the first core."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(service, "SLURM_CONF", service.SLURM_CONF.replace("task/none", "task/affinity"))
+    launcher, met = launcher_of_slurm(), str(tmp_path / "met")
+    alone = [line(launcher, MEETS, met, who, nodes=1) for who in "ab"]
     ranks = line(launcher, 'echo "rank $SLURM_PROCID of $SLURM_NTASKS at $SLURM_NODEID"', nodes=2)
     script = tmp_path / "script.sh"
     script.write_text(
@@ -67,4 +74,6 @@ def test_payloads_share_a_node_and_each_may_use_all_its_cores(tmp_path: Path) ->
 
     said = sorted((tmp_path / "out").read_text().splitlines())
     assert ended.returncode == 0, ended.stderr + (tmp_path / "err").read_text()
-    assert said == ["a 4", "b 4", "rank 0 of 4 at 0", "rank 1 of 4 at 0", "rank 2 of 4 at 1", "rank 3 of 4 at 1"]
+    cores = len(os.sched_getaffinity(0))
+    assert said[:2] == [f"a met, {cores} cores", f"b met, {cores} cores"]
+    assert said[2:] == ["rank 0 of 4 at 0", "rank 1 of 4 at 0", "rank 2 of 4 at 1", "rank 3 of 4 at 1"]
