@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)+")
 _SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN)$", re.IGNORECASE)
 
 Number = TypeVar("Number", int, float)
@@ -138,6 +139,12 @@ def _location(value: str, info: ValidationInfo) -> str:
     return location
 
 
+def _repository(name: str) -> str:
+    if not _REPOSITORY.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a CVMFS repository, such as atlas.cern.ch; it stands without /cvmfs/")
+    return name
+
+
 def _tuple(value: object) -> object:
     """Accept TOML's lists where tuples are held."""
     return tuple(value) if isinstance(value, list) else value
@@ -172,5 +179,6 @@ Location = Annotated[str, AfterValidator(_location)]
 Strings = Annotated[tuple[Text, ...], BeforeValidator(_tuple)]
 Command = Annotated[tuple[Annotated[Text, AfterValidator(_expand)], ...], BeforeValidator(_tuple)]
 AbsolutePaths = Annotated[tuple[AbsolutePath, ...], BeforeValidator(_tuple)]
+Repositories = Annotated[tuple[Annotated[Text, AfterValidator(_repository)], ...], BeforeValidator(_tuple)]
 Environment = Annotated[Mapping[str, str], AfterValidator(_environment), *FROZEN]
 Locations = Annotated[Mapping[str, Location], *FROZEN]

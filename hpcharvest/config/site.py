@@ -17,6 +17,7 @@ from hpcharvest.config.base import (
     NearPath,
     PositiveCount,
     PositiveSeconds,
+    Repositories,
     Seconds,
     Section,
     Strings,
@@ -157,6 +158,13 @@ class Software(Section):
     """The Python (3.11 or later) of the runner on the nodes."""
     payload_path: AbsolutePaths = ()
     """Folders that are put in front of a payload's PATH."""
+    required_paths: AbsolutePaths = ()
+    """Files and folders that must be there before payloads can run, such as unpacked software on the shared file
+    system; `hpcharvest doctor` looks for them."""
+    cvmfs: Repositories = ()
+    """CVMFS repositories that payloads read, such as `atlas.cern.ch`; `hpcharvest doctor` looks for them."""
+    cvmfsexec: AbsolutePath | None = None
+    """The program `cvmfsexec`, where the nodes mount no CVMFS and the prologue does it by that; none: they mount it."""
 
 
 class Site(Section):

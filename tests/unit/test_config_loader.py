@@ -222,6 +222,11 @@ def test_wrong_value_is_refused_with_its_place(folder: Path, old: str, new: str,
         ("[batch]", "[launcher]\nargv = ['run', '{ranks']\n[batch]", "toy.toml:12: launcher.argv: expected '}' before"),
         ("[batch]", "[launcher]\nargv = ['run']\noptions = ['-v']\n[batch]", "options have no effect beside argv"),
         ('"/opt/payload/bin"', '"bin"', "software.payload_path.0: bin is relative"),
+        (
+            "prologue =",
+            'cvmfs = ["/cvmfs/atlas.cern.ch"]\nprologue =',
+            "software.cvmfs.0: '/cvmfs/atlas.cern.ch' is no name",
+        ),
         ("cores = 8", "", "toy.toml:4: nodes.cores: this key is missing. Number of cores of a node"),
     ],
 )

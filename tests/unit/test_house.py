@@ -224,6 +224,7 @@ RULES: Final[Mapping[str, Rule]] = {
             "hpcharvest/cli/bench/batch.py": "a controller, to be killed",
             "hpcharvest/cli/bench/crash.py": "a controller, to be killed",
             "hpcharvest/cli/checks/partners.py": "the runner's Python, asked whether it would do",
+            "hpcharvest/cli/checks/software.py": "bash, asked to read a prologue; ls, which may hang on CVMFS",
             "hpcharvest/cli/demo/campaign.py": "a controller, kept running or killed",
             "hpcharvest/engine/sweeper.py": "rm, which removes trees out of our threads' way",
             "hpcharvest/jumbo/slot.py": "payloads, inside an allocation",

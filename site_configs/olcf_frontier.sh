@@ -1,0 +1,4 @@
+# Compute nodes reach the outside by this proxy only. hpcharvest needs nothing from there; payloads may.
+export http_proxy="${http_proxy:-http://proxy.ccs.ornl.gov:3128}"
+export https_proxy="${https_proxy:-$http_proxy}"
+export no_proxy="${no_proxy:-localhost,127.0.0.0/8,.ccs.ornl.gov}"

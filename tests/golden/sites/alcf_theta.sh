@@ -1,0 +1,10 @@
+#!/bin/bash
+#COBALT --attrs mcdram=cache:numa=quad
+# work_dir-1-0a1b2c
+export HPCHARVEST_NODES="$(awk '!seen[$0]++' "$COBALT_NODEFILE" | paste -sd, -)"
+export HPCHARVEST_BATCH_ID="${COBALT_JOBID}"
+export HPCHARVEST_RESTART="$(cat *.cobaltlog 2>/dev/null | grep -c 'Info: job successfully preempted')"
+export HPCHARVEST_DEADLINE="${COBALT_ENDTIME%%.*}"
+: "${HPCHARVEST_DEADLINE:=$(( $(date +%s) + 10800 ))}"
+
+exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/allocations/1

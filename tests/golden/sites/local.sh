@@ -1,0 +1,10 @@
+#!/bin/bash
+# work_dir-1-0a1b2c
+export HPCHARVEST_VIRTUAL_NODES=1
+export HPCHARVEST_NODES="${HPCHARVEST_BATCH_NODELIST}"
+export HPCHARVEST_BATCH_ID="${HPCHARVEST_BATCH_JOBID%%+*}"
+export HPCHARVEST_RESTART="${HPCHARVEST_BATCH_RESTART:-0}"
+export HPCHARVEST_DEADLINE="${HPCHARVEST_BATCH_DEADLINE}"
+: "${HPCHARVEST_DEADLINE:=$(( $(date +%s) + 86400 ))}"
+
+exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/allocations/1
