@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import stat
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.errors import BatchUnreachable, SubmissionRefused, SubmissionUnknown
@@ -65,6 +68,7 @@ class BatchSystem:
         for the tag).
         """
         argv = self.dialect.submit_argv(request)
+        _make_executable(request.script)
         try:
             spoken = self._run(argv)
         except subprocess.TimeoutExpired as error:
@@ -129,3 +133,9 @@ class BatchSystem:
             out=done.stdout.decode(errors="replace"),
             err=done.stderr.decode(errors="replace"),
         )
+
+
+def _make_executable(script: Path) -> None:
+    """Make a script executable, which some batch systems want; where that cannot be, theirs is the better message."""
+    with contextlib.suppress(OSError):
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)

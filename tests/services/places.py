@@ -17,8 +17,10 @@ from typing import Any, Final
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.batch import BatchSystem
+from hpcharvest.providers.cobalt import CobaltDialect
 from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect
 from hpcharvest.providers.local import LocalDialect
+from hpcharvest.providers.lsf import LsfDialect
 from hpcharvest.providers.script import render
 from hpcharvest.sandbox.batch import faces
 from hpcharvest.sandbox.batch.cluster import Cluster
@@ -48,6 +50,10 @@ class Place:
     """The shortest walltime that it keeps to."""
     too_large: str = "99"
     """What its refusal of 99 nodes has in it; empty: it queues them for ever."""
+    preempted: BatchState = BatchState.PREEMPTED
+    """What it can tell of a batch job that was preempted."""
+    lost_node: BatchState = BatchState.NODE_FAILED
+    """What it can tell of a batch job that lost a node."""
     folders: dict[str, Path] = field(default_factory=dict)
     """The folder of each batch job that was submitted, by id."""
 
@@ -147,5 +153,15 @@ def _cluster(folder: Path) -> Cluster:
 
 PLACES: Final[dict[str, Callable[[Path], AbstractContextManager[Place]]]] = {
     "local": _local,
+    # Cobalt knows whole minutes only, and has no words for preemption without requeue and for a lost node.
+    "cobalt": _faced(
+        "cobalt",
+        CobaltDialect,
+        shortest_walltime_s=60,
+        too_large="node count out of realistic range",
+        preempted=BatchState.CANCELLED,
+        lost_node=BatchState.FAILED,
+    ),
+    "lsf": _faced("lsf", LsfDialect, shortest_walltime_s=60, too_large="Too many processors requested"),
 }
 """Makes each provider's place in a folder; it is gone at the end of the context."""
