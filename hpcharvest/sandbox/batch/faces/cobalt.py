@@ -106,7 +106,7 @@ def nodelist(spool: Path, arguments: Sequence[str]) -> int:
         return refuse(_component("get_nodes"))
     queues = ":".join(sorted(queue["name"] for queue in info["queues"]))
     rows = [(node["name"], queues, _node_state(node), "-") for node in info["nodes"]]
-    say(table(("Host", "Queue", "State", "Backfill"), rows), end="")
+    say(table(("Host", "Queue", "State", "Backfill"), rows, end=""), end="")
     return 0
 
 

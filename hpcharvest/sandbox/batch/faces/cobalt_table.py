@@ -27,10 +27,15 @@ LONG = (
 )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Give a table: cells as wide as the widest of their column and two blanks, and a rule below the heads."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], end: str = "  ") -> str:
+    """Give a table: cells as wide as the widest of their column, two blanks behind them, a rule below the heads.
+
+    `end`: what is behind the last cell of a line; the rule counts the blanks there in any case.
+    """
     widths = [max(len(row[place]) for row in (head, *rows)) + 2 for place in range(len(head))]
-    lines = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    lines = [
+        "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))[:-2] + end for row in (head, *rows)
+    ]
     return "\n".join([lines[0], "=" * sum(widths), *lines[1:], ""])
 
 

@@ -109,9 +109,10 @@ def bkill(spool: Path, arguments: Sequence[str]) -> int:
 def bhosts(spool: Path, arguments: Sequence[str]) -> int:
     """Tell of each host its state and its slots."""
     del arguments
+    nodes = client.ask(spool, {"op": "info"})["nodes"]
     row = "{:<18} {:<14} {:>5} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}"
     say(row.format("HOST_NAME", "STATUS", "JL/U", "MAX", "NJOBS", "RUN", "SSUSP", "USUSP", "RSV"))
-    for node in client.ask(spool, {"op": "info"})["nodes"]:
+    for node in nodes:
         busy = node["cores"] - node["free"] if node["state"] == "up" else 0
         state = "unavail" if node["state"] == "down" else "ok" if node["free"] else "closed"
         say(row.format(node["name"], state, "-", node["cores"], busy, busy, 0, 0, 0))
@@ -131,10 +132,10 @@ def bslots(spool: Path, arguments: Sequence[str]) -> int:
 def bqueues(spool: Path, arguments: Sequence[str]) -> int:
     """Tell of each queue how many slots its batch jobs want and have."""
     del arguments
-    row = "{:<15} {:>4}  {:<14} {:>4} {:>4} {:>4} {:>4} {:>5} {:>5} {:>5} {:>5}"
-    say(row.format("QUEUE_NAME", "PRIO", "STATUS", "MAX", "JL/U", "JL/P", "JL/H", "NJOBS", "PEND", "RUN", "SUSP"))
     info = client.ask(spool, {"op": "info"})
     jobs = client.ask(spool, {"op": "status", "ids": None})
+    row = "{:<15} {:>4}  {:<14} {:>4} {:>4} {:>4} {:>4} {:>5} {:>5} {:>5} {:>5}"
+    say(row.format("QUEUE_NAME", "PRIO", "STATUS", "MAX", "JL/U", "JL/P", "JL/H", "NJOBS", "PEND", "RUN", "SUSP"))
     cores = info["limits"]["cores_per_node"]
     for queue in info["queues"]:
         ours = [job for job in jobs if job["queue"] == queue["name"]]
