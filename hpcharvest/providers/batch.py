@@ -72,7 +72,7 @@ class BatchSystem:
         try:
             spoken = self._run(argv)
         except subprocess.TimeoutExpired as error:
-            raise SubmissionUnknown(f"{argv[0]} gave no answer within {self._timeout_s:g} s") from error
+            raise SubmissionUnknown(f"{_program(argv)} gave no answer within {self._timeout_s:g} s") from error
         batch_id = self.dialect.read_submitted(spoken)
         if not batch_id:
             raise SubmissionRefused(f"no batch id in the answer: {(spoken.err or spoken.out).strip()!r}")
@@ -111,7 +111,7 @@ class BatchSystem:
         try:
             return self._run(argv)
         except subprocess.TimeoutExpired as error:
-            raise BatchUnreachable(f"{argv[0]} gave no answer within {self._timeout_s:g} s") from error
+            raise BatchUnreachable(f"{_program(argv)} gave no answer within {self._timeout_s:g} s") from error
 
     def _run(self, argv: Sequence[str]) -> Spoken:
         wait = self._bucket.take()
@@ -133,6 +133,14 @@ class BatchSystem:
             out=done.stdout.decode(errors="replace"),
             err=done.stderr.decode(errors="replace"),
         )
+
+
+def _program(argv: Sequence[str]) -> str:
+    """Give the program that is run, where `env -u NAME` is before it."""
+    words = list(argv)
+    while words[0] in {"env", "-u"} and len(words) > 2:
+        del words[: 2 if words[0] == "-u" else 1]
+    return words[0]
 
 
 def _make_executable(script: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from hpcharvest.errors import BatchFull, BatchUnreachable, SubmissionRefused, SubmissionUnknown
@@ -80,8 +81,12 @@ class CobaltDialect:
     )
 
     def directives(self, request: BatchRequest) -> Sequence[str]:
-        """Give the operator's own, which must come first; ours are on the command line, where blanks do no harm."""
-        return [*(f"#COBALT {words}" for words in request.options), f"# {request.tag}"]
+        """Give the operator's own, which must come first, and tell of ours.
+
+        Those are on the command line, where blanks do no harm.
+        """
+        told = shlex.join(self.submit_argv(request)).replace("\n", " ")
+        return [*(f"#COBALT {words}" for words in request.options), f"# Submitted by: {told}"]
 
     def submit_argv(self, request: BatchRequest) -> Sequence[str]:
         """Give the command that submits `request.script`, which must be executable. Cobalt counts whole minutes."""

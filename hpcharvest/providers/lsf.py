@@ -1,7 +1,7 @@
 """The dialect of IBM Spectrum LSF, by bsub, bjobs and bkill.
 
 Unverified: it is held to IBM's documentation of LSF 10.1, and was never spoken to a real LSF. Whole nodes are asked for
-by `-nnodes`, as on systems with jsrun (Summit, Lassen); elsewhere `-n` and `-R` go to `batch.options`.
+by `-nnodes`, as on systems with jsrun (Summit, Lassen), unless slots are by `-n` in `batch.options`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ REASONS: Mapping[str, BatchState] = {
     "TERM_LOAD": BatchState.PREEMPTED,
     "TERM_WINDOW": BatchState.PREEMPTED,
     "TERM_RC": BatchState.PREEMPTED,
-    "TERM_RC_RECLAIM": BatchState.PREEMPTED,
     "TERM_MC_RECALL": BatchState.PREEMPTED,
     # "Job exited while LSF is not available": so ends one that may not be rerun, and whose host crashed.
     "TERM_ZOMBIE": BatchState.NODE_FAILED,
@@ -62,6 +61,10 @@ REASONS: Mapping[str, BatchState] = {
     "TERM_CWD_NOTEXIST": BatchState.LAUNCH_FAILED,
     "TERM_PRE_EXEC_FAIL": BatchState.LAUNCH_FAILED,
     "TERM_DATA": BatchState.LAUNCH_FAILED,
+    # It was killed to run again.
+    "TERM_REQUEUE_OWNER": BatchState.PENDING,
+    "TERM_REQUEUE_ADMIN": BatchState.PENDING,
+    "TERM_REQUEUE_RC": BatchState.PENDING,
 }
 """What an EXIT means, by the reason that LSF gives for it. With another one, or none, the script has failed."""
 
@@ -95,28 +98,24 @@ class LsfDialect:
     )
 
     def directives(self, request: BatchRequest) -> Sequence[str]:
-        """Give none: of a script that is named on the command line, LSF reads none."""
-        return [f"# {request.tag}"]
+        """Tell how it is submitted: of a script that is named on the command line, LSF reads no directives."""
+        told = shlex.join(self.submit_argv(request)).replace("\n", " ")
+        return [f"# Submitted by: {told}"]
 
     def submit_argv(self, request: BatchRequest) -> Sequence[str]:
         """Give the command that submits `request.script`. LSF counts whole minutes, and its shell reads the command.
 
         Raises SubmissionRefused for options that are no words of a command line.
         """
-        shape = request.shape
-        argv = ["bsub", "-rn", "-J", request.tag, "-nnodes", str(shape.nodes), "-W", _clock(shape.walltime_s)]
-        argv += ["-cwd", str(request.folder)]
+        shape, options = request.shape, _words(request.options)
+        argv = ["bsub", "-rn", "-J", request.tag, "-W", _clock(shape.walltime_s), "-cwd", str(request.folder)]
         argv += ["-o", str(request.folder / "stdout"), "-e", str(request.folder / "stderr")]
-        for option, value in (("-q", shape.partition), ("-P", request.account)):
+        nodes = "" if "-n" in options else str(shape.nodes)
+        for option, value in (("-nnodes", nodes), ("-q", shape.partition), ("-P", request.account)):
             argv += [option, value] if value else []
         if request.signal_before_end_s:
             argv += ["-wa", "USR1", "-wt", str(_minutes(request.signal_before_end_s))]
-        for option in request.options:
-            try:
-                argv += shlex.split(option)
-            except ValueError as error:
-                raise SubmissionRefused(f"batch.options has {option!r}, which is no option: {error}") from error
-        return [*argv, shlex.quote(str(request.script))]
+        return [*argv, *options, shlex.quote(str(request.script))]
 
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id, as in `Job <1> is submitted to queue <batch>`."""
@@ -163,6 +162,17 @@ class LsfDialect:
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these batch jobs; it says so, and ends with 255, if one has ended before."""
         return ["bkill", *ids]
+
+
+def _words(options: Sequence[str]) -> list[str]:
+    """Split options into words, as a shell does."""
+    words: list[str] = []
+    for option in options:
+        try:
+            words += shlex.split(option)
+        except ValueError as error:
+            raise SubmissionRefused(f"batch.options has {option!r}, which is no option: {error}") from error
+    return words
 
 
 def _minutes(seconds: int) -> int:

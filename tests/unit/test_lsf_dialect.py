@@ -62,8 +62,9 @@ def test_the_script_is_as_expected() -> None:
 
 def test_all_that_is_asked_stands_on_the_command_line() -> None:
     assert LSF.submit_argv(REQUEST) == [
-        *("bsub", "-rn", "-J", "me-1-abc", "-nnodes", "2", "-W", "25:02", "-cwd", "/work/it's 100%"),
-        *("-o", "/work/it's 100%/stdout", "-e", "/work/it's 100%/stderr", "-q", "batch", "-P", "physics"),
+        *("bsub", "-rn", "-J", "me-1-abc", "-W", "25:02", "-cwd", "/work/it's 100%"),
+        *("-o", "/work/it's 100%/stdout", "-e", "/work/it's 100%/stderr"),
+        *("-nnodes", "2", "-q", "batch", "-P", "physics"),
         *("-wa", "USR1", "-wt", "2", "-alloc_flags", "smt4 gpumps", "-csm", "y"),
         "'/work/it'\"'\"'s 100%/script.sh'",
     ]
@@ -73,6 +74,13 @@ def test_what_is_not_chosen_is_not_asked_for() -> None:
     plain = LSF.submit_argv(BatchRequest(tag="t", shape=Shape(nodes=1, walltime_s=59), folder=Path("/f")))
     assert plain[plain.index("-W") + 1] == "00:01"
     assert not {"-q", "-P", "-wa", "-wt"} & set(plain)
+
+
+def test_who_asks_for_slots_does_not_ask_for_nodes() -> None:
+    plain = BatchRequest(tag="t", shape=Shape(nodes=2, walltime_s=60), folder=Path("/f"), options=("-n 84", "-x"))
+    argv = LSF.submit_argv(plain)
+    assert "-nnodes" not in argv
+    assert argv[-4:-1] == ["-n", "84", "-x"]
 
 
 def test_options_that_are_no_words_are_refused() -> None:
@@ -147,7 +155,7 @@ def test_every_reason_is_translated() -> None:
         why = f"{reason}: job killed for some reason"
         (said,) = LSF.read_status(told(row("7", "EXIT", "140", why, "tag", "-"))).values()
         assert (said.state, said.words) == (state, f"EXIT {why} exit code 140")
-        assert said.state.ended
+        assert said.state.ended != reason.startswith("TERM_REQUEUE")
         (said,) = LSF.read_status(told(row("7", "PEND", "140", why, "tag", "-"))).values()
         assert said.state is BatchState.PENDING
 
