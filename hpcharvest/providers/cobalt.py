@@ -89,7 +89,10 @@ class CobaltDialect:
         return [*(f"#COBALT {words}" for words in request.options), f"# Submitted by: {told}"]
 
     def submit_argv(self, request: BatchRequest) -> Sequence[str]:
-        """Give the command that submits `request.script`, which must be executable. Cobalt counts whole minutes."""
+        """Give the command that submits `request.script`, which must be executable. Cobalt counts whole minutes.
+
+        The script is named from its folder: blanks in its name would be taken out [S].
+        """
         shape, folder = request.shape, request.folder
         argv = ["qsub", "--mode", "script", "-n", str(shape.nodes), "-t", str(-(-shape.walltime_s // 60))]
         argv += ["--jobname", request.tag, "--cwd", str(folder)]
@@ -97,7 +100,7 @@ class CobaltDialect:
         argv += ["--debuglog", str(folder / "$jobid.cobaltlog")]
         for option, value in (("-q", shape.partition), ("-A", request.account)):
             argv += [option, value] if value else []
-        return [*argv, str(request.script)]
+        return [*argv, request.script.name]
 
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id: it stands alone on a line."""

@@ -76,7 +76,7 @@ def test_all_that_is_asked_stands_on_the_command_line() -> None:
         *("qsub", "--mode", "script", "-n", "2", "-t", "1502", "--jobname", "me-1-abc", "--cwd", "/work/it's 100%"),
         *("-o", "/work/it's 100%/stdout", "-e", "/work/it's 100%/stderr"),
         *("--debuglog", "/work/it's 100%/$jobid.cobaltlog", "-q", "default", "-A", "physics"),
-        "/work/it's 100%/script.sh",
+        "script.sh",
     ]
 
 

@@ -176,8 +176,23 @@ def test_it_takes_the_command_lines_on_record_and_gives_ids(face: Face) -> None:
 
 
 def test_a_script_that_may_not_be_run_is_refused(face: Face) -> None:
-    Path(face.script("true")).chmod(0o644)
-    assert "is not executable" in face("qsub", "-n", "1", "-t", "5", "c.sh").err
+    path = Path(face.script("true"))
+    path.chmod(0o444)
+    refused = face("qsub", "-n", "1", "-t", "5", "c.sh")
+    assert refused == Spoken(exit_code=1, out="", err=f"command {path} is not executable\n")
+
+
+def test_blanks_are_taken_out_of_the_name_of_a_script_but_not_of_its_folder(face: Face) -> None:
+    folder = face.folder / "a b"
+    folder.mkdir()
+    (folder / "c.sh").write_text("#!/bin/sh\n")
+    (folder / "c.sh").chmod(0o755)
+    always = ("qsub", "-n", "1", "-t", "5")
+    assert "not found, or is not a file" in face(*always, str(folder / "c.sh")).err
+    assert face(*always, "--cwd", str(folder), "c.sh").out == "1\n"
+    log = (folder / "1.cobaltlog").read_text().splitlines()
+    assert log[:2] == ["Jobid: 1", f"qsub -n 1 -t 5 --cwd {folder} c.sh"]
+    assert STAMP.sub("", log[2]) == f" submitted with cwd set to: {folder}"
 
 
 def test_the_columns_are_those_on_record(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:

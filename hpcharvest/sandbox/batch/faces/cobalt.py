@@ -54,7 +54,7 @@ def qsub(spool: Path, arguments: Sequence[str]) -> int:
     if not asked[1]:
         say(_USAGE)
         return refuse("No executable or script specified", "")
-    return _submit(spool, *asked)
+    return _submit(spool, arguments, *asked)
 
 
 def qstat(spool: Path, arguments: Sequence[str]) -> int:
@@ -153,16 +153,17 @@ def _asked(arguments: Sequence[str]) -> tuple[Any, list[str]] | str:
     options, words = _qsub_options().parse_args(list(arguments))
     if not words:
         return options, []
-    script = Path(options.cwd or ".", words[0]).absolute()
+    # As in Cobalt's source, which takes blanks out.
+    script = Path(options.cwd or ".", words[0].replace(" ", "")).absolute()
     if not script.is_file():
         return f"command {words[0]} not found, or is not a file"
+    if not os.access(script, os.X_OK | os.R_OK):
+        return f"command {script} is not executable"
     options, words = _qsub_options().parse_args([*_directives(script), *arguments])
     if options.time is None:
         return "'time' not provided"
     if options.nodecount is None:
         return "'nodecount' not provided"
-    if not os.access(script, os.X_OK):
-        return f"Script {script} is not executable"
     options.cwd = str(Path(options.cwd or ".").absolute())
     prefix = options.outputprefix or "$jobid"
     options.output = _place(options, options.output or f"{prefix}.output")
@@ -173,12 +174,12 @@ def _asked(arguments: Sequence[str]) -> tuple[Any, list[str]] | str:
 
 
 def _directives(script: Path) -> list[str]:
-    """Give the words of the `#COBALT` lines directly below the first line."""
+    """Give the words of the `#COBALT` lines directly below the first line; quotes mean nothing there."""
     words: list[str] = []
     for line in script.read_text(errors="replace").splitlines()[1:]:
-        if not line.startswith("#COBALT"):
+        if not line.startswith("#COBALT "):
             break
-        words += shlex.split(line.removeprefix("#COBALT"))
+        words += line.removeprefix("#COBALT ").split()
     return words
 
 
@@ -241,7 +242,7 @@ def _columns(options: Any) -> Sequence[str]:
     return DEFAULT
 
 
-def _submit(spool: Path, options: Any, words: list[str]) -> int:
+def _submit(spool: Path, arguments: Sequence[str], options: Any, words: list[str]) -> int:
     try:
         info = client.ask(spool, {"op": "info"})
         if not 1 <= options.nodecount <= info["limits"]["nodes"]:
@@ -256,7 +257,7 @@ def _submit(spool: Path, options: Any, words: list[str]) -> int:
         limit = info["limits"]["max_jobs_per_user"]
         full = f"The limit of {limit} jobs per user in the '{options.queue}' queue has been reached"
         return refuse(_NO_HANDLERS, f'<Fault 1001: "{full}\\n">')
-    cobalt_log.write(options.debuglog, number, f"submitted with cwd set to: {options.cwd}", time.time())
+    cobalt_log.begin(options.debuglog, number, f"qsub {' '.join(arguments)}", options.cwd)
     say(str(number))
     return 0
 

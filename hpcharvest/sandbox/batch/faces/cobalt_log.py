@@ -46,6 +46,12 @@ def write(pattern: str, number: int, words: str, at: float) -> None:
         log.write(f"{stamp(at)} {words}\n")
 
 
+def begin(pattern: str, number: int, command: str, folder: str) -> None:
+    """Begin a log, as qsub does."""
+    with suppress(OSError), _path(pattern, number).open("a") as log:
+        log.write(f"Jobid: {number}\n{command}\n{stamp(time.time())} submitted with cwd set to: {folder}\n")
+
+
 def deletion(job: dict[str, Any], by: str) -> str:
     """Give the line for a batch job that is deleted."""
     if job["start_time"] is None:
