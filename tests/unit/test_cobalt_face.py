@@ -222,6 +222,11 @@ def test_nodes_and_reservations_are_told_as_on_record(face: Face) -> None:
     check_kinds(told, ["Host", "Queue", "State", "Backfill"])
     assert [row[2] for row in cut(told)[1]] == [*["allocated"] * 2, *["idle"] * 5, "down"]
     assert cut(told)[1][0][1] == "debug:default"
+    assert {row[3] for row in cut(told)[1]} == {"-"}
+    face.submit("true", "-n", "7")
+    told = face("nodelist").out
+    check_kinds(told, ["Host", "Queue", "State", "Backfill"])
+    assert [row[3] for row in cut(told)[1]] == ["-", "-", *["00:00:00"] * 5, "-"]
     for name in ("showres", "showres_p"):
         assert face(*command_of(name)) == cobalt(name)
     for name in ("showres_l", "showres_x"):

@@ -147,6 +147,14 @@ def test_showbf_has_two_lines_of_heads_and_one_for_what_is_free(call: Call, clus
     assert len(call("moab", "showbf", "-p", "titan", "--blocking").out.splitlines()) == 2
 
 
+def test_nobody_is_told_that_he_may_overtake_who_waits(call: Call, cluster: Cluster) -> None:
+    bsub(call, "sleep 60")
+    bsub(call, "sleep 60", "-nnodes", "4")
+    cluster.wait(1, states={"RUNNING"})
+    assert len(call("moab", "showbf").out.splitlines()) == 2
+    assert "No backfill window exists at this time" in call("lsf", "bslots").err
+
+
 def test_showq_and_checkjob_tell_of_batch_jobs(call: Call, cluster: Cluster) -> None:
     bsub(call, "sleep 60", "-nnodes", "4", "-J", "one")
     bsub(call, "sleep 60", "-W", "20:00", "-q", "batch")

@@ -19,6 +19,7 @@ from hpcharvest.sandbox.batch import client
 from hpcharvest.sandbox.batch.errors import RefusedError, UnreachableError
 from hpcharvest.sandbox.batch.faces import cobalt_log
 from hpcharvest.sandbox.batch.faces.cobalt_table import DEFAULT, FULL, LONG, cells, clock, table, upright
+from hpcharvest.sandbox.batch.faces.leisure import free_nodes
 from hpcharvest.sandbox.batch.faces.voice import refuse, say
 
 if TYPE_CHECKING:
@@ -98,14 +99,19 @@ def qdel(spool: Path, arguments: Sequence[str]) -> int:
 
 
 def nodelist(spool: Path, arguments: Sequence[str]) -> int:
-    """Print a table of all nodes. There is no backfill here, and so no node with an end of its leisure."""
+    """Print a table of all nodes: one that is idle may be had for ever, or, while others wait, not at all."""
     del arguments
     try:
         info = client.ask(spool, {"op": "info"})
+        free = [node["name"] for node in free_nodes(spool, info)]
     except UnreachableError:
         return refuse(_component("get_nodes"))
     queues = ":".join(sorted(queue["name"] for queue in info["queues"]))
-    rows = [(node["name"], queues, _node_state(node), "-") for node in info["nodes"]]
+    rows = []
+    for node in info["nodes"]:
+        state = _node_state(node)
+        held = state == "idle" and node["name"] not in free
+        rows.append((node["name"], queues, state, clock(0) if held else "-"))
     say(table(("Host", "Queue", "State", "Backfill"), rows, end=""), end="")
     return 0
 

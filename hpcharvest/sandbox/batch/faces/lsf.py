@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch import client
 from hpcharvest.sandbox.batch.errors import BatchError, UnreachableError
+from hpcharvest.sandbox.batch.faces.leisure import free_nodes
 from hpcharvest.sandbox.batch.faces.voice import refuse, say
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ def bhosts(spool: Path, arguments: Sequence[str]) -> int:
 
 
 def bslots(spool: Path, arguments: Sequence[str]) -> int:
-    """Tell of the slots that are free, and for how long: nothing is reserved here, and so for ever."""
+    """Tell of the slots that are free, and for how long: for ever, or, while others wait, not at all."""
     del arguments
-    free = sum(node["free"] for node in client.ask(spool, {"op": "info"})["nodes"] if node["state"] == "up")
+    free = sum(node["free"] for node in free_nodes(spool, client.ask(spool, {"op": "info"})))
     if not free:
         return refuse("No backfill window exists at this time", code=0)
     say(f"{'SLOTS':<15}RUNTIME\n{free:<15}UNLIMITED")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch import client
 from hpcharvest.sandbox.batch.errors import UnreachableError
+from hpcharvest.sandbox.batch.faces.leisure import free_nodes
 from hpcharvest.sandbox.batch.faces.voice import refuse, say
 
 if TYPE_CHECKING:
@@ -22,11 +23,10 @@ _STATES = {"PENDING": "Idle", "RUNNING": "Running", "COMPLETED": "Completed"}
 
 
 def showbf(spool: Path, arguments: Sequence[str]) -> int:
-    """Print for how long how many nodes are free now: for ever, as nothing is reserved here."""
+    """Print for how long how many nodes are free now: for ever, or, while others wait, none at all."""
     words = list(arguments)
     partition = words[words.index("-p") + 1] if "-p" in words[:-1] else "base"
-    info = client.ask(spool, {"op": "info"})
-    free = [node for node in info["nodes"] if node["state"] == "up" and node["free"]]
+    free = free_nodes(spool, client.ask(spool, {"op": "info"}))
     row = "{:<12} {:>8}  {:>8}  {:>12}  {:>12}  {:>14}"
     say(row.format("Partition", "Tasks", "Nodes", "Duration", "StartOffset", "StartDate"))
     say(row.format(*("-" * width for width in (9, 5, 5, 12, 12, 14))))
