@@ -58,6 +58,8 @@ def test_every_end_has_its_own_name(place: Place, code: str, state: BatchState) 
 
 def test_a_walltime_that_is_over_is_told_as_such(place: Place) -> None:
     batch_id = place.run("sleep 600", walltime_s=place.shortest_walltime_s)
+    place.until(batch_id, BatchState.RUNNING, BatchState.TIMED_OUT)
+    place.hasten(batch_id)
     assert place.until(batch_id, BatchState.TIMED_OUT).words
 
 

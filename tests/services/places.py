@@ -7,6 +7,7 @@ provider; `faces` are the command lines of batch systems that cannot be had, bef
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -46,6 +47,8 @@ class Place:
     """Lose a node of a running batch job, which may not be requeued."""
     recover: Callable[[], None]
     """Bring all lost nodes back."""
+    hasten: Callable[[str], None] = lambda _: None
+    """Let the walltime of a running batch job be over soon, where that can be; else it must be waited for."""
     shortest_walltime_s: int = 1
     """The shortest walltime that it keeps to."""
     too_large: str = "99"
@@ -112,6 +115,12 @@ def _embedded(
         (job,) = cluster.status([number(batch_id)])
         cluster.node_down(job["nodes"][-1])
 
+    def hasten(batch_id: str) -> None:
+        cluster.kill_daemon()
+        record = cluster.spool / "jobs" / f"{number(batch_id)}.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"walltime_s": 0.1}))
+        cluster.start()
+
     def recover() -> None:
         for name in cluster.settings.node_names:
             cluster.node_up(name)
@@ -124,6 +133,7 @@ def _embedded(
         preempt=lambda batch_id: cluster.preempt(number(batch_id), "cancel"),
         lose_node=lose_node,
         recover=recover,
+        hasten=hasten,
         **more,
     )
 
