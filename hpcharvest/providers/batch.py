@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import stat
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.errors import BatchUnreachable, SubmissionRefused, SubmissionUnknown
@@ -65,10 +68,11 @@ class BatchSystem:
         for the tag).
         """
         argv = self.dialect.submit_argv(request)
+        _make_executable(request.script)
         try:
             spoken = self._run(argv)
         except subprocess.TimeoutExpired as error:
-            raise SubmissionUnknown(f"{argv[0]} gave no answer within {self._timeout_s:g} s") from error
+            raise SubmissionUnknown(f"{_program(argv)} gave no answer within {self._timeout_s:g} s") from error
         batch_id = self.dialect.read_submitted(spoken)
         if not batch_id:
             raise SubmissionRefused(f"no batch id in the answer: {(spoken.err or spoken.out).strip()!r}")
@@ -107,7 +111,7 @@ class BatchSystem:
         try:
             return self._run(argv)
         except subprocess.TimeoutExpired as error:
-            raise BatchUnreachable(f"{argv[0]} gave no answer within {self._timeout_s:g} s") from error
+            raise BatchUnreachable(f"{_program(argv)} gave no answer within {self._timeout_s:g} s") from error
 
     def _run(self, argv: Sequence[str]) -> Spoken:
         wait = self._bucket.take()
@@ -129,3 +133,17 @@ class BatchSystem:
             out=done.stdout.decode(errors="replace"),
             err=done.stderr.decode(errors="replace"),
         )
+
+
+def _program(argv: Sequence[str]) -> str:
+    """Give the program that is run, where `env -u NAME` is before it."""
+    words = list(argv)
+    while words[0] in {"env", "-u"} and len(words) > 2:
+        del words[: 2 if words[0] == "-u" else 1]
+    return words[0]
+
+
+def _make_executable(script: Path) -> None:
+    """Make a script executable, which some batch systems want; where that cannot be, theirs is the better message."""
+    with contextlib.suppress(OSError):
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)

@@ -8,8 +8,10 @@ from importlib.metadata import entry_points
 from hpcharvest.config.schema import Site
 from hpcharvest.errors import ConfigurationError
 from hpcharvest.providers.batch import BatchSystem
+from hpcharvest.providers.cobalt import CobaltDialect
 from hpcharvest.providers.dialect import Dialect
 from hpcharvest.providers.local import LocalDialect
+from hpcharvest.providers.lsf import LsfDialect
 from hpcharvest.providers.slurm import SlurmDialect
 
 ENTRY_POINTS = "hpcharvest.dialects"
@@ -26,15 +28,39 @@ def _local(site: Site) -> Dialect:
 
 
 def _slurm(site: Site) -> Dialect:
-    if site.batch.command:
-        raise ConfigurationError(
-            f"site {site.site.name!r}: batch.command has no effect with the slurm dialect, whose commands are found "
-            "through PATH; another PATH may be given in batch.environment"
-        )
+    _no_command(site)
     return SlurmDialect()
 
 
-OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local, "slurm": _slurm}
+def _cobalt(site: Site) -> Dialect:
+    _no_command(site)
+    _no_qos(site)
+    return CobaltDialect()
+
+
+def _lsf(site: Site) -> Dialect:
+    _no_command(site)
+    _no_qos(site)
+    return LsfDialect()
+
+
+def _no_command(site: Site) -> None:
+    if site.batch.command:
+        raise ConfigurationError(
+            f"site {site.site.name!r}: batch.command has no effect with the {site.batch.dialect} dialect, whose "
+            "commands are found through PATH; another PATH may be given in batch.environment"
+        )
+
+
+def _no_qos(site: Site) -> None:
+    if site.batch.qos:
+        raise ConfigurationError(
+            f"site {site.site.name!r}: batch.qos has no effect with the {site.batch.dialect} dialect, which knows "
+            "queues only: name one in batch.partition"
+        )
+
+
+OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local, "slurm": _slurm, "cobalt": _cobalt, "lsf": _lsf}
 
 
 def dialect(site: Site) -> Dialect:

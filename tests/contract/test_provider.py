@@ -61,6 +61,8 @@ def test_every_end_has_its_own_name(place: Place, code: str, state: BatchState) 
 
 def test_a_walltime_that_is_over_is_told_as_such(place: Place) -> None:
     batch_id = place.run("sleep 600", walltime_s=place.shortest_walltime_s)
+    place.until(batch_id, BatchState.RUNNING, BatchState.TIMED_OUT)
+    place.hasten(batch_id)
     assert place.until(batch_id, BatchState.TIMED_OUT).words
 
 
@@ -110,14 +112,14 @@ def test_who_is_preempted_is_told_as_such(place: Place) -> None:
     victim = place.run("sleep 60")
     place.until(victim, BatchState.RUNNING)
     place.preempt(victim)
-    assert place.until(victim, BatchState.PREEMPTED).state.ended
+    assert place.until(victim, place.preempted).state.ended
 
 
 def test_a_lost_node_is_told_as_such(place: Place) -> None:
     batch_id = place.run("sleep 60", nodes=2)
     place.until(batch_id, BatchState.RUNNING)
     place.lose_node(batch_id)
-    assert place.until(batch_id, BatchState.NODE_FAILED).words
+    assert place.until(batch_id, place.lost_node).words
     place.recover()
 
 

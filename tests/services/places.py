@@ -7,6 +7,7 @@ provider; `faces` are the command lines of batch systems that cannot be had, bef
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,8 +18,10 @@ from typing import Any, Final
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.batch import BatchSystem
+from hpcharvest.providers.cobalt import CobaltDialect
 from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect
 from hpcharvest.providers.local import LocalDialect
+from hpcharvest.providers.lsf import LsfDialect
 from hpcharvest.providers.script import render
 from hpcharvest.providers.slurm import SlurmDialect
 from hpcharvest.sandbox import slurm
@@ -48,10 +51,16 @@ class Place:
     """Bring all lost nodes back."""
     partition: str = ""
     """Where batch jobs can be preempted."""
+    hasten: Callable[[str], None] = lambda _: None
+    """Let the walltime of a running batch job be over soon, where that can be; else it must be waited for."""
     shortest_walltime_s: int = 1
     """The shortest walltime that it keeps to."""
     too_large: str = "99"
     """What its refusal of 99 nodes has in it; empty: it queues them for ever."""
+    preempted: BatchState = BatchState.PREEMPTED
+    """What it can tell of a batch job that was preempted."""
+    lost_node: BatchState = BatchState.NODE_FAILED
+    """What it can tell of a batch job that lost a node."""
     folders: dict[str, Path] = field(default_factory=dict)
     """The folder of each batch job that was submitted, by id."""
 
@@ -110,6 +119,12 @@ def _embedded(
         (job,) = cluster.status([number(batch_id)])
         cluster.node_down(job["nodes"][-1])
 
+    def hasten(batch_id: str) -> None:
+        cluster.kill_daemon()
+        record = cluster.spool / "jobs" / f"{number(batch_id)}.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"walltime_s": 0.1}))
+        cluster.start()
+
     def recover() -> None:
         for name in cluster.settings.node_names:
             cluster.node_up(name)
@@ -122,6 +137,7 @@ def _embedded(
         preempt=lambda batch_id: cluster.preempt(number(batch_id), "cancel"),
         lose_node=lose_node,
         recover=recover,
+        hasten=hasten,
         **more,
     )
 
@@ -185,5 +201,15 @@ def _cluster(folder: Path) -> Cluster:
 PLACES: Final[dict[str, Callable[[Path], AbstractContextManager[Place]]]] = {
     "local": _local,
     "slurm": _slurm,
+    # Cobalt knows whole minutes only, and has no words for preemption without requeue and for a lost node.
+    "cobalt": _faced(
+        "cobalt",
+        CobaltDialect,
+        shortest_walltime_s=60,
+        too_large="node count out of realistic range",
+        preempted=BatchState.CANCELLED,
+        lost_node=BatchState.FAILED,
+    ),
+    "lsf": _faced("lsf", LsfDialect, shortest_walltime_s=60, too_large="Too many processors requested"),
 }
 """Makes each provider's place in a folder; it is gone at the end of the context."""

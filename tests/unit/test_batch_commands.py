@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ class PythonDialect:
 
     environment = Environment(nodes="", batch_id="", restart="", deadline="")
 
-    def __init__(self, code: str) -> None:
-        self._argv = [sys.executable, "-c", code]
+    def __init__(self, code: str, argv: Sequence[str] = ()) -> None:
+        self._argv = list(argv) or [sys.executable, "-c", code]
 
     def directives(self, request: BatchRequest) -> Sequence[str]:
         return [request.tag]
@@ -80,6 +81,21 @@ def test_a_submission_that_hangs_may_have_happened() -> None:
 def test_a_question_that_hangs_tells_nothing_about_any_job() -> None:
     with pytest.raises(BatchUnreachable, match="no answer within"):
         system("import time; time.sleep(60)", timeout_s=0.3).status()
+
+
+def test_who_hangs_is_named_also_behind_env() -> None:
+    dialect = PythonDialect("", argv=["env", "-u", "A", "-u", "B", "sleep", "60"])
+    behind = BatchSystem(dialect, timeout_s=0.3, per_minute=600)
+    with pytest.raises(BatchUnreachable, match=r"^sleep gave no answer"):
+        behind.status()
+
+
+def test_a_script_can_be_executed_when_it_is_submitted(tmp_path: Path) -> None:
+    request = replace(REQUEST, folder=tmp_path)
+    request.script.write_text("#!/bin/sh\n")
+    request.script.chmod(0o640)
+    system("print(7)").submit(request)
+    assert request.script.stat().st_mode & 0o777 == 0o740
 
 
 def test_a_program_that_is_not_there_is_unreachable() -> None:

@@ -215,6 +215,7 @@ RULES: Final[Mapping[str, Rule]] = {
             "hpcharvest/cli/output.py": "the place for it",
             "hpcharvest/*/__main__.py": "programs of their own",
             "hpcharvest/cli/demo_data/*.py": "payloads: programs of their own",
+            "hpcharvest/sandbox/batch/faces/voice.py": "the programs of faces",
         },
     ),
     "processes are started in few places": Rule(
@@ -254,6 +255,7 @@ RULES: Final[Mapping[str, Rule]] = {
             "hpcharvest/sandbox/slurm.py": "what the daemons and commands of a Slurm of our own inherit",
             "hpcharvest/jumbo/head.py": "handed on to payloads",
             "hpcharvest/sandbox/batch/client.py": "handed on to batch jobs, as batch systems do",
+            "hpcharvest/sandbox/batch/faces/cobalt.py": "the columns that a user has chosen, as Cobalt does",
         },
     ),
     "SQL is known to the store only": Rule(
