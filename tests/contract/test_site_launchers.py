@@ -13,7 +13,7 @@ from hpcharvest.config.loader import load_site, shipped_sites
 from hpcharvest.jumbo import command
 from hpcharvest.messenger.protocol import Task
 from hpcharvest.model.ids import Attempt, JobId
-from tests.services import slurm as service
+from hpcharvest.sandbox import slurm as service
 
 pytestmark = pytest.mark.needs("slurm")
 

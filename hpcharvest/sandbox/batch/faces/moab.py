@@ -1,7 +1,7 @@
 """Moab's command line, as much as is asked of it before Torque: showbf, showq and checkjob.
 
-Unverified: the columns of `showbf -p NAME --blocking` are those that were read on Titan; those of the others are
-Adaptive Computing's documentation's. A task is a core.
+Unverified: the columns of `showbf -p NAME --blocking` are those that were read on Titan; those of showq and checkjob
+were written down without a sample of their output at hand. A task is a core.
 """
 
 from __future__ import annotations
