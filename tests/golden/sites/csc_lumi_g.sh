@@ -4,6 +4,7 @@
 #SBATCH --time=24:00:00
 #SBATCH --output=/path/to/work_dir/allocations/1/stdout
 #SBATCH --error=/path/to/work_dir/allocations/1/stderr
+#SBATCH --open-mode=append
 #SBATCH --no-requeue
 #SBATCH --partition=standard-g
 #SBATCH --signal=B:USR1@120
