@@ -15,6 +15,7 @@ from hpcharvest.cli import options, site_files
 from hpcharvest.cli.output import Output
 from hpcharvest.cli.page import Listing, Moment, Page, Record, Span, moment
 from hpcharvest.clock import SystemClock
+from hpcharvest.config.site import Batch
 from hpcharvest.errors import BatchUnreachable
 from hpcharvest.model.capacity import Capacity, Hole, NodeGroup, Planned, Start, Statement, Topic, bins, holes
 from hpcharvest.model.shape import Shape
@@ -58,15 +59,15 @@ def capacity(
     site = site_files.chosen(config, queue, file)
     found = look(site, batch_system(site).ask, shapes=shapes)
     now = SystemClock().wall()
-    output.show(page(found, site.batch.partition, now))
+    output.show(page(found, site.batch, now))
     if not found.heard:
         raise BatchUnreachable(f"site {site.name}: the batch system has answered nothing at all")
 
 
-def page(found: Capacity, partition: str, now: float) -> Page:
-    """Make the page. Every record has its age, in seconds; `partition`: the one whose walltimes are of interest."""
+def page(found: Capacity, batch: Batch, now: float) -> Page:
+    """Make the page. Every record has its age, in seconds; walltimes are those of the partition that is used."""
     gaps = holes(found, now)
-    wanted = partition or next((one.name for one in found.limits if one.default), "")
+    wanted = batch.partition or next((one.name for one in found.limits if one.default), "")
     age = partial(_aged, found, now)
     parts = [
         _listing("free", ("partition", "cores", "memory_mb", "gpus", "free", "total"), age(Topic.NODES, found.nodes)),
@@ -74,7 +75,7 @@ def page(found: Capacity, partition: str, now: float) -> Page:
         _listing("reservations", _RESERVATION, age(Topic.RESERVATIONS, found.reservations)),
         _listing("own", _OWN, age(Topic.OWN, found.own)),
         _listing("limits", _LIMIT, age(Topic.LIMITS, found.limits)),
-        _listing("walltimes", ("partition", "min_nodes", "max_nodes", "max_walltime_s"), _walltimes(found, wanted)),
+        _listing("walltimes", ("partition", "min_nodes", "max_nodes", "max_walltime_s"), _walltimes(found, wanted, batch)),
         _listing("starts", ("nodes", "walltime_s", "at", "words"), age(Topic.STARTS, found.starts)),
         _listing("planned", ("id", "start", "nodes"), age(Topic.PLANNED, found.planned)),
         _listing("heard", ("topic", "command", "age_s"), _heard(found, now)),
@@ -144,10 +145,10 @@ def _hole(one: Hole) -> Record:
     return {**asdict(one), "lasts": "no limit" if one.seconds is None else Span(one.seconds)}
 
 
-def _walltimes(found: Capacity, partition: str) -> list[Record]:
+def _walltimes(found: Capacity, partition: str, batch: Batch) -> list[Record]:
     return [
         {"partition": partition, **{key: _value(key, value) for key, value in asdict(one).items()}}
-        for one in bins(found.limits, partition)
+        for one in bins(found.limits, partition, qos=batch.qos, account=batch.account)
     ]
 
 

@@ -203,10 +203,11 @@ def narrowed(limit: Limit, by: Limit) -> Limit:
     )
 
 
-def bins(limits: Iterable[Limit], name: str) -> tuple[Bin, ...]:
+def bins(limits: Iterable[Limit], name: str, *, qos: str = "", account: str = "") -> tuple[Bin, ...]:
     """Give how long a batch job in a partition or queue may be, by its number of nodes, smallest first.
 
-    More than one where the queue moves batch jobs on by their size. None: no such partition or queue was told of.
+    More than one where the queue moves batch jobs on by their size. `qos`, `account`: whose limits hold too. None: no
+    such partition or queue was told of, or nothing is allowed there.
     """
     known = tuple(limits)
     places = [one for one in known if one.kind in {LimitKind.PARTITION, LimitKind.QUEUE}]
@@ -214,8 +215,10 @@ def bins(limits: Iterable[Limit], name: str) -> tuple[Bin, ...]:
     if name not in by_name:
         return ()
     here = by_name[name]
-    qos = limit_of(known, LimitKind.QOS, here.qos) if here.qos else None
-    here = narrowed(here, qos) if qos else here
+    accounts = (account, f"{account}/{name}") if account else ()
+    more = [limit_of(known, LimitKind.QOS, one) for one in (here.qos, qos) if one]
+    for limit in (*more, *(limit_of(known, LimitKind.ACCOUNT, one) for one in accounts)):
+        here = narrowed(here, limit) if limit else here
     ends = [narrowed(by_name[one], here) for one in here.routes if one in by_name and by_name[one].open] or [here]
     found = {Bin(min_nodes=one.min_nodes, max_nodes=one.max_nodes, max_walltime_s=one.max_walltime_s) for one in ends}
     sound = [one for one in found if one.max_nodes is None or one.min_nodes <= one.max_nodes]

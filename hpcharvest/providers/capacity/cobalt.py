@@ -88,14 +88,14 @@ def own(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
     return [
         OwnJob(
             id=one["JobID"],
-            tag=one["JobName"],
+            tag=one.get("JobName", ""),
             state=VOCABULARY.translate(one["State"]),
-            partition=one["Queue"],
+            partition=one.get("Queue", ""),
             nodes=text.count(one["Nodes"]),
-            walltime_s=text.span(one["WallTime"]),
-            start=text.moment(one["StartTime"]) or text.moment(one["Est_Start_Time"]),
+            walltime_s=text.span(one.get("WallTime", "")),
+            start=text.moment(one.get("StartTime", "")) or text.moment(one.get("Est_Start_Time", "")),
         )
-        for one in table(spoken, *_JOBS)
+        for one in table(spoken, "JobID", "User", "Nodes", "State")
         if one["User"] == asker.user
     ]
 
