@@ -75,7 +75,9 @@ def page(found: Capacity, batch: Batch, now: float) -> Page:
         _listing("reservations", _RESERVATION, age(Topic.RESERVATIONS, found.reservations)),
         _listing("own", _OWN, age(Topic.OWN, found.own)),
         _listing("limits", _LIMIT, age(Topic.LIMITS, found.limits)),
-        _listing("walltimes", ("partition", "min_nodes", "max_nodes", "max_walltime_s"), _walltimes(found, wanted, batch)),
+        _listing(
+            "walltimes", ("partition", "min_nodes", "max_nodes", "max_walltime_s"), _walltimes(found, wanted, batch)
+        ),
         _listing("starts", ("nodes", "walltime_s", "at", "words"), age(Topic.STARTS, found.starts)),
         _listing("planned", ("id", "start", "nodes"), age(Topic.PLANNED, found.planned)),
         _listing("heard", ("topic", "command", "age_s"), _heard(found, now)),
@@ -89,6 +91,7 @@ def page(found: Capacity, batch: Batch, now: float) -> Page:
 
 _ALWAYS = {"free", "holes", "own", "limits", "skipped"}
 _RESERVATION = ("name", "start", "end", "nodes", "usable", "maintenance", "words")
+_WALLTIME = ("partition", "min_nodes", "max_nodes", "max_walltime_s")
 _OWN = ("id", "tag", "state", "partition", "nodes", "walltime_s", "start")
 _LIMIT = (
     "kind",

@@ -10,6 +10,7 @@ from hpcharvest.cli import options, site_files
 from hpcharvest.cli.capacity import capacity
 from hpcharvest.cli.output import Output
 from hpcharvest.cli.page import Card, Page, Words
+from hpcharvest.cli.site_init import init
 from hpcharvest.config.loader import load_site
 from hpcharvest.config.schema import Queue, Site
 from hpcharvest.engine import launch
@@ -31,6 +32,7 @@ def site() -> None:
 
 
 site.add_command(capacity)
+site.add_command(init)
 
 
 @site.command()

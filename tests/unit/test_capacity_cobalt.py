@@ -26,10 +26,14 @@ ROOT = Asker(user="root", shape=SHAPE)
         ("nodelist_est", [(1, None)]),
     ],
 )
-def test_the_backfill_column_is_holes_in_every_queue_of_the_node(name: str, steps: list[tuple[int, int | None]]) -> None:
+def test_the_backfill_column_is_holes_in_every_queue_of_the_node(
+    name: str, steps: list[tuple[int, int | None]]
+) -> None:
     said = cobalt.nodes(ROOT, recorded("cobalt", name))
     assert [one for one in said if isinstance(one, Hole)] == [
-        Hole(partition=queue, nodes=nodes, seconds=seconds) for queue in ("debug", "default") for nodes, seconds in steps
+        Hole(partition=queue, nodes=nodes, seconds=seconds)
+        for queue in ("debug", "default")
+        for nodes, seconds in steps
     ]
 
 

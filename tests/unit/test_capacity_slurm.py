@@ -58,11 +58,11 @@ def test_a_node_with_nothing_on_it_is_free(state: str) -> None:
     assert free(state) == ("n1", "n2")
 
 
-@pytest.mark.parametrize(
-    "state",
-    "idle* down* down drained draining maint reserved allocated mixed completing unknown idle$ idle@ idle% idle! new"
-    " fail planned* reboot^ future blocked".split(),
-)
+NOT_FREE = """idle* down* down drained draining maint reserved allocated mixed completing unknown idle$ idle@ idle% idle!
+new fail planned* reboot^ future blocked"""
+
+
+@pytest.mark.parametrize("state", NOT_FREE.split())
 def test_whatever_else_slurm_says_of_a_node_means_no(state: str) -> None:
     assert free(state) == ()
 
@@ -127,7 +127,9 @@ def test_maintenance_is_for_nobody_and_who_is_named_may_use_a_reservation() -> N
 
 
 def test_an_account_opens_a_reservation_and_a_minus_closes_it() -> None:
-    words = "ReservationName=a StartTime=1795558426 EndTime=1795560226 Nodes=n1 NodeCnt=1 Flags=SPEC Accounts={} Users={}"
+    words = (
+        "ReservationName=a StartTime=1795558426 EndTime=1795560226 Nodes=n1 NodeCnt=1 Flags=SPEC Accounts={} Users={}"
+    )
     asker = Asker(user="me", account="physics")
     for accounts, users, usable in (("physics,x", "(null)", True), ("x", "(null)", False), ("physics", "-me", False)):
         (one,) = slurm.reservations(asker, Spoken(exit_code=0, out=words.format(accounts, users)))
@@ -218,7 +220,9 @@ def test_a_controller_that_is_away_says_nothing() -> None:
 
 
 def test_the_questions_are_about_the_site() -> None:
-    asker = Asker(user="me", account="physics", qos="big", partition="p", options=("--constraint=cpu",), shapes=(SHAPE,))
+    asker = Asker(
+        user="me", account="physics", qos="big", partition="p", options=("--constraint=cpu",), shapes=(SHAPE,)
+    )
     asked = {one.topics[0]: one for one in slurm.questions(asker)}
     assert list(asked[Topic.STARTS].command) == [
         "sbatch",

@@ -249,6 +249,7 @@ RULES: Final[Mapping[str, Rule]] = {
             "hpcharvest/config/loader.py": "what a configuration refers to",
             "hpcharvest/jumbo/__main__.py": "what the batch system tells the runner",
             "hpcharvest/jumbo/head.py": "handed on to payloads",
+            "hpcharvest/providers/survey/surroundings.py": "what a machine looks like, for a site file of it",
             "hpcharvest/sandbox/batch/client.py": "handed on to batch jobs, as batch systems do",
         },
     ),
