@@ -58,8 +58,8 @@ def test_a_node_with_nothing_on_it_is_free(state: str) -> None:
     assert free(state) == ("n1", "n2")
 
 
-NOT_FREE = """idle* down* down drained draining maint reserved allocated mixed completing unknown idle$ idle@ idle% idle!
-new fail planned* reboot^ future blocked"""
+NOT_FREE = """idle* down* down drained draining maint reserved allocated mixed completing unknown idle$ idle@ idle%
+idle! new fail planned* reboot^ future blocked"""
 
 
 @pytest.mark.parametrize("state", NOT_FREE.split())

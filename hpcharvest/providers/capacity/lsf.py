@@ -114,8 +114,10 @@ def _queues(out: str) -> Iterator[Limit]:
         name = re.match(r"QUEUE:\s*(\S+)", chunk)
         if name is None:
             continue
-        _, _, most = chunk.partition("MAXIMUM LIMITS:")
-        run = re.search(r"RUNLIMIT\s*\n\s*([0-9]{1,9})(?:\.[0-9]+)?\s*min", most or chunk)
+        # Where there are default limits too, the two kinds have headers of their own.
+        _, maximum, most = chunk.partition("MAXIMUM LIMITS:")
+        told = most.partition("DEFAULT LIMITS:")[0] if maximum else chunk.partition("DEFAULT LIMITS:")[0]
+        run = re.search(r"RUNLIMIT\s*\n\s*([0-9]{1,9})(?:\.[0-9]+)?\s*min", told)
         yield Limit(
             kind=LimitKind.QUEUE,
             name=name[1],

@@ -139,13 +139,6 @@ def account(found: Capacity, groups: Sequence[str]) -> Seen:
     return Seen(key=key, value="", where=where, assumed=True)
 
 
-def closed(found: Capacity, partition: str) -> Iterator[str]:
-    """Tell if the partition takes no batch jobs just now."""
-    here = [one for one in found.limits if one.name == partition and one.kind in {LimitKind.PARTITION, LimitKind.QUEUE}]
-    if here and not here[0].open:
-        yield f"batch: {partition} is closed just now, or not for everybody"
-
-
 def places(found: Capacity) -> Iterator[str]:
     """Tell of each partition or queue with its limits."""
     for one in found.limits:
@@ -157,7 +150,7 @@ def _limit_words(one: Limit) -> str:
     most = "no limit" if one.max_nodes is None else str(one.max_nodes)
     longest = "no limit" if one.max_walltime_s is None else f"{one.max_walltime_s} s"
     lead = f", leads to {', '.join(one.routes)}" if one.routes else ""
-    return f"{one.min_nodes} to {most} nodes a batch job, {longest}{lead}"
+    return f"{one.min_nodes} to {most} nodes a batch job, {longest}{lead}{'' if one.open else ', closed just now'}"
 
 
 def _source(found: Capacity, topic: Topic) -> str:

@@ -63,8 +63,8 @@ def _seen(place: Surroundings, scheduler: Scheduler, found: Capacity, wanted: st
     yield chosen
     yield account
     yield from _options(scheduler.dialect, next((int(str(one.value)) for one in shape if one.key == "nodes.gpus"), 0))
-    end = next(one.value for one in limits if one.key == "allocation.margin_s")
-    yield Seen(key="batch.signal_before_end_s", value=end, where="a choice")
+    margin = next(int(str(one.value)) for one in limits if one.key == "allocation.margin_s")
+    yield Seen(key="batch.signal_before_end_s", value=margin // 2, where="a choice: half of margin_s")
     yield from machine.variables(place, scheduler.dialect)
     yield machine.launcher(place, scheduler.dialect)
     yield Seen(key="software.python", value=str(place.python), where="the Python of this hpcharvest")
