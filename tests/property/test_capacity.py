@@ -55,8 +55,8 @@ NAMES = {
 RECORDED = [
     (RECORDINGS / system / f"{name}.out").read_text() for system, names in NAMES.items() for name in names.split()
 ]
-KEYS = """nodes Jobs Queue Server pbs_version state resources_available ncpus jobs estimated start_time exec_vnode queues
-limits cores free Resource_List"""
+KEYS = """nodes Jobs Queue Server pbs_version state resources_available ncpus jobs estimated start_time exec_vnode
+queues limits cores free Resource_List"""
 WORDS = st.sampled_from(
     [
         "-1",

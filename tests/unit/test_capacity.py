@@ -93,17 +93,17 @@ def test_shapes_of_one_partition_share_a_hole() -> None:
     assert holes(Capacity(nodes=(THREE, other)), NOW) == (hole(4, None),)
 
 
-def queue(name: str, **more: int) -> Limit:
-    return Limit(kind=LimitKind.QUEUE, name=name, **more)
+def queue(name: str, least: int, most: int, seconds: int) -> Limit:
+    return Limit(kind=LimitKind.QUEUE, name=name, min_nodes=least, max_nodes=most, max_walltime_s=seconds)
 
 
 def test_a_queue_that_leads_on_has_the_walltimes_of_where_it_leads() -> None:
     """As on Polaris: small, medium and large behind prod."""
     limits = [
         Limit(kind=LimitKind.QUEUE, name="prod", routes=("large", "small", "medium", "shut"), min_nodes=10),
-        queue("small", min_nodes=1, max_nodes=24, max_walltime_s=10_800),
-        queue("medium", min_nodes=25, max_nodes=99, max_walltime_s=21_600),
-        queue("large", min_nodes=100, max_nodes=496, max_walltime_s=86_400),
+        queue("small", 1, 24, 10_800),
+        queue("medium", 25, 99, 21_600),
+        queue("large", 100, 496, 86_400),
         Limit(kind=LimitKind.QUEUE, name="shut", max_walltime_s=1, open=False),
     ]
     assert bins(limits, "prod") == (
@@ -198,6 +198,29 @@ def test_nobody_answers_and_nothing_is_known() -> None:
         seen = look(site(dialect), dead, user="me")
         assert (seen.heard, seen.nodes, holes(seen, NOW)) == ((), (), ())
         assert seen.skipped
+
+
+def test_a_daemon_that_is_away_is_waited_for_once() -> None:
+    clock = ManualClock(NOW)
+    asked = []
+
+    def slow(argv: Sequence[str]) -> Spoken:
+        asked.append(next(one for one in argv if one != "env" and "=" not in one))
+        clock.advance(9.0)
+        raise BatchUnreachable("connect failure")
+
+    seen = look(site("slurm"), slow, user="me", clock=clock)
+    assert asked == ["sinfo", "sacctmgr"]  # Slurm's controller, and its accounting
+    assert "sinfo was left without an answer" in seen.skipped[1].reason
+    assert [one.topic for one in seen.skipped] == [
+        "nodes",
+        "reservations",
+        "planned",
+        "own",
+        "limits",
+        "limits",
+        "limits",
+    ]
 
 
 def test_a_dialect_without_questions_is_told_of() -> None:

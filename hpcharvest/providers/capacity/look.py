@@ -46,6 +46,9 @@ QUESTIONS: Mapping[str, Callable[[Asker], Sequence[Question]]] = {
 }
 """The questions for each dialect."""
 
+AWAY_S = 2.0
+"""A failure that took so many seconds is that of a daemon that is away; each command would wait for it anew."""
+
 Noun = TypeVar("Noun")
 
 
@@ -77,19 +80,35 @@ def around(questions: Sequence[Question], ask: Ask, forbidden: Sequence[str], cl
     found: list[Statement] = []
     heard: list[Heard] = []
     skipped: list[Skipped] = []
+    away: dict[str, str] = {}
     for question in questions:
         command = " ".join(question.command).replace("\x1e", "").replace("\x1f", "|")
-        if question.is_forbidden(forbidden):
-            skipped += _skipped(question.topics, command, "forbidden by batch.forbidden")
-            continue
-        asked_at = clock.wall()
+        reason = _reason_not_to_ask(question, forbidden, away)
+        asked_at, began = clock.wall(), clock.steady()
         try:
-            found += question.read(ask(question.argv))
+            found += [] if reason else question.read(ask(question.argv))
         except HarvestError as error:
-            logger.info("nothing is known about %s: %s: %s", ", ".join(question.topics), command, error)
-            skipped += _skipped(question.topics, command, str(error))
+            reason = str(error)
+            if clock.steady() - began >= AWAY_S:
+                away[question.daemon] = question.command[0]
+        if reason:
+            logger.info("nothing is known about %s from %s: %s", ", ".join(question.topics), command, reason)
+            skipped += _skipped(question.topics, command, reason)
         else:
             heard += [Heard(topic=topic, command=command, at=asked_at) for topic in question.topics]
+    return _sorted(found, heard, skipped)
+
+
+def _reason_not_to_ask(question: Question, forbidden: Sequence[str], away: Mapping[str, str]) -> str:
+    """Tell why a question is better left; empty if it is to be asked."""
+    if question.is_forbidden(forbidden):
+        return "forbidden by batch.forbidden"
+    if question.daemon in away:
+        return f"not asked, since {away[question.daemon]} was left without an answer by the same daemon just before"
+    return ""
+
+
+def _sorted(found: Sequence[Statement], heard: Sequence[Heard], skipped: Sequence[Skipped]) -> Capacity:
     return Capacity(
         nodes=_only(NodeGroup, found),
         reservations=_only(Reservation, found),

@@ -22,6 +22,8 @@ class Question:
     topics: tuple[Topic, ...]
     argv: tuple[str, ...]
     read: Reader
+    daemon: str = ""
+    """Who answers: of those that have one in common, if it is away, only the first is waited for."""
 
     @property
     def command(self) -> tuple[str, ...]:

@@ -57,12 +57,8 @@ def questions(asker: Asker) -> Sequence[Question]:
         _question(Topic.OWN, ["squeue", "--me", "--all", "--noheader", _format("%i %j %T %P %D %l %S")], own),
         _question(Topic.LIMITS, ["scontrol", "show", "partition", "--oneliner"], partitions),
         *(_question(Topic.STARTS, _what_if(asker, one), partial(start, one)) for one in asker.shapes),
-        _question(Topic.LIMITS, [*_accounting("qos"), f"format={','.join(_QOS)}"], qos),
-        _question(
-            Topic.LIMITS,
-            [*_accounting("assoc"), f"user={asker.user}", f"format={','.join(_ASSOCIATION)}"],
-            associations,
-        ),
+        _accounting(["qos", f"format={','.join(_QOS)}"], qos),
+        _accounting(["assoc", f"user={asker.user}", f"format={','.join(_ASSOCIATION)}"], associations),
     )
 
 
@@ -218,8 +214,9 @@ def _format(fields: str) -> str:
     return f"--format={_ROW}{fields.replace(' ', _FIELD)}"
 
 
-def _accounting(entity: str) -> list[str]:
-    return ["sacctmgr", "--noheader", "--parsable2", "show", entity]
+def _accounting(words: Sequence[str], read: Reader) -> Question:
+    argv = ("sacctmgr", "--noheader", "--parsable2", "show", *words)
+    return Question(topics=(Topic.LIMITS,), argv=argv, read=read, daemon="slurmdbd")
 
 
 def _what_if(asker: Asker, shape: Shape) -> list[str]:
