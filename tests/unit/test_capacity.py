@@ -153,7 +153,7 @@ def site(dialect: str, *forbidden: str) -> Site:
 
 def answers(argv: Sequence[str]) -> Spoken:
     """Be a Slurm whose accounting is down."""
-    words = [one for one in argv if one not in {"env", "SLURM_TIME_FORMAT=%s"}]
+    words = [one for one in argv if one != "env" and not one.startswith(("--unset=", "SLURM_TIME_FORMAT="))]
     names = {
         ("sinfo", "--all"): "sinfo_free",
         ("scontrol", "show", "reservation"): "show_res_epoch",

@@ -107,6 +107,13 @@ def test_a_reservation_is_read_and_its_users() -> None:
     assert not others.usable
 
 
+def test_maintenance_is_for_nobody() -> None:
+    answer = recorded("pbs", "rstat_f")
+    (one,) = pbs.reservations(ROOT, Spoken(exit_code=0, out=answer.out.replace("Resv ID: R20", "Resv ID: M20")))
+    assert isinstance(one, Reservation)
+    assert (one.maintenance, one.usable) == (True, False)
+
+
 def test_what_is_not_confirmed_keeps_no_nodes() -> None:
     answer = recorded("pbs", "rstat_f")
     changed = Spoken(exit_code=0, out=answer.out.replace("RESV_CONFIRMED", "RESV_UNCONFIRMED"))

@@ -39,7 +39,7 @@ def machine(programs: str, answers: Answers, environ: Mapping[str, str] | None =
     """Make a machine that has these programs, which answer to the words that they begin with."""
 
     def ask(argv: Sequence[str]) -> Spoken:
-        words = [one for one in argv if one != "env" and not one.startswith("SLURM_TIME_FORMAT")]
+        words = [one for one in argv if one != "env" and not one.startswith(("--unset=", "SLURM_TIME_FORMAT="))]
         for first, spoken in answers.items():
             if tuple(words[: len(first)]) == first:
                 return spoken

@@ -178,6 +178,7 @@ def reservations(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
         if begins is None or _OVER.fullmatch(one.get("reserve_state", "")):
             continue
         names = _hosts(one.get("resv_nodes", ""))
+        maintenance = one["Resv ID"].startswith("M")  # as those of `pbs_rsub --hosts` are named
         users = one.get("Authorized_Users", "")
         found.append(
             Reservation(
@@ -186,7 +187,8 @@ def reservations(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
                 end=text.moment(one.get("reserve_end", "")),
                 nodes=text.count(one.get("Resource_List.nodect", "")) or len(names),
                 names=names,
-                usable=asker.user in {user.partition("@")[0].strip() for user in users.split(",")},
+                usable=not maintenance and asker.user in {one.partition("@")[0].strip() for one in users.split(",")},
+                maintenance=maintenance,
                 words=f"queue={one.get('queue', '')} users={users}",
             )
         )

@@ -31,12 +31,23 @@ from hpcharvest.providers.dialect import Spoken
 from hpcharvest.providers.slurm import VOCABULARY
 
 _ROW, _FIELD = "\x1e", "\x1f"
-_EPOCH = ("env", "SLURM_TIME_FORMAT=%s")
+_FILTERS = (
+    "SINFO_PARTITION",
+    "SQUEUE_ACCOUNT",
+    "SQUEUE_LICENSES",
+    "SQUEUE_NAMES",
+    "SQUEUE_PARTITION",
+    "SQUEUE_QOS",
+    "SQUEUE_STATES",
+    "SQUEUE_USERS",
+)
+"""Variables by which a user's shell may have the commands leave things out."""
+_ENV = ("env", *(f"--unset={one}" for one in _FILTERS), "SLURM_TIME_FORMAT=%s")
 
 FREE = re.compile(r"(idle|planned)[~#-]?")
-"""sinfo(1): states of a node that may be used now. `planned` is idle until the scheduler's plan comes true; ~ and # are
-powered down and starting, and are started for us. Every other mark (* no answer, $ maintenance, @ ^ reboot, % ! power
-going) means no."""
+"""sinfo(1): states of a node that may be used now. `planned`, or a minus, is idle until the scheduler's plan
+comes true; ~ and # are powered down and starting, and are started for us. Every other mark (* no answer, $ maintenance,
+@ ^ reboot, % ! power going) means no."""
 
 _QOS = ("Name", "MaxWall", "MaxTRES", "MinTRES", "MaxJobsPU", "MaxSubmitPU", "MaxJobsAccruePU")
 _ASSOCIATION = ("Account", "Partition", "MaxWall", "MaxTRES", "MaxJobs", "MaxSubmit", "MaxJobsAccrue")
@@ -206,7 +217,7 @@ def start(shape: Shape, spoken: Spoken) -> Sequence[Statement]:
 
 
 def _question(topic: Topic, argv: Sequence[str], read: Reader) -> Question:
-    return Question(topics=(topic,), argv=(*_EPOCH, *argv), read=read)
+    return Question(topics=(topic,), argv=(*_ENV, *argv), read=read)
 
 
 def _format(fields: str) -> str:
