@@ -118,7 +118,7 @@ class Limit:
     open: bool = True
     """Whether it takes batch jobs now and starts them."""
     qos: str = ""
-    """The QOS whose limits hold in this partition too."""
+    """The QOS whose limits hold too: in this partition, or for this account unless another is chosen."""
     routes: tuple[str, ...] = ()
     """Queues that batch jobs submitted here are moved on to."""
 
@@ -215,9 +215,9 @@ def bins(limits: Iterable[Limit], name: str, *, qos: str = "", account: str = ""
     if name not in by_name:
         return ()
     here = by_name[name]
-    accounts = (account, f"{account}/{name}") if account else ()
-    more = [limit_of(known, LimitKind.QOS, one) for one in (here.qos, qos) if one]
-    for limit in (*more, *(limit_of(known, LimitKind.ACCOUNT, one) for one in accounts)):
+    accounts = [limit_of(known, LimitKind.ACCOUNT, one) for one in (account, f"{account}/{name}") if account]
+    chosen = qos or next((one.qos for one in reversed(accounts) if one and one.qos), "")
+    for limit in (*accounts, *(limit_of(known, LimitKind.QOS, one) for one in (here.qos, chosen) if one)):
         here = narrowed(here, limit) if limit else here
     ends = [narrowed(by_name[one], here) for one in here.routes if one in by_name and by_name[one].open] or [here]
     found = {Bin(min_nodes=one.min_nodes, max_nodes=one.max_nodes, max_walltime_s=one.max_walltime_s) for one in ends}

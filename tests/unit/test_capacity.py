@@ -126,6 +126,26 @@ def test_the_stricter_of_partition_qos_and_account_counts() -> None:
     assert bins(limits, "p", qos="debug", account="physics") == (Bin(min_nodes=2, max_nodes=30, max_walltime_s=300),)
 
 
+def test_an_account_has_its_own_default_qos() -> None:
+    limits = [
+        Limit(kind=LimitKind.PARTITION, name="p", max_walltime_s=1000),
+        Limit(kind=LimitKind.ACCOUNT, name="physics", qos="debug"),
+        Limit(kind=LimitKind.QOS, name="debug", max_walltime_s=300),
+        Limit(kind=LimitKind.QOS, name="regular", max_walltime_s=700),
+    ]
+    longest = {
+        qos: bins(limits, "p", qos=qos, account=account)[0].max_walltime_s
+        for qos, account in (("", "physics"), ("regular", "physics"))
+    }
+    assert longest == {"": 300, "regular": 700}
+    assert bins(limits, "p")[0].max_walltime_s == 1000
+
+
+def test_a_long_list_of_nodes_is_read_quickly() -> None:
+    names = [f"node{number}" for number in range(50_000)]
+    assert text.nodes(",".join(names)) == tuple(names)
+
+
 def test_what_no_number_of_nodes_fulfils_is_not_offered() -> None:
     limits = [
         Limit(kind=LimitKind.PARTITION, name="p", max_nodes=4, qos="big"),

@@ -175,7 +175,14 @@ def test_qos_and_accounts_say_their_limits() -> None:
         ),
     ]
     assert slurm.associations(recorded("slurm", "sacctmgr_assoc")) == [
-        Limit(kind=LimitKind.ACCOUNT, name="physics", max_walltime_s=43_200, max_running=6, max_submitted=12),
+        Limit(
+            kind=LimitKind.ACCOUNT,
+            name="physics",
+            max_walltime_s=43_200,
+            max_running=6,
+            max_submitted=12,
+            qos="premium",
+        ),
         Limit(kind=LimitKind.ACCOUNT, name="root"),
     ]
 

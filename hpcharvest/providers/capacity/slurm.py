@@ -50,7 +50,7 @@ comes true; ~ and # are powered down and starting, and are started for us. Every
 @ ^ reboot, % ! power going) means no."""
 
 _QOS = ("Name", "MaxWall", "MaxTRES", "MinTRES", "MaxJobsPU", "MaxSubmitPU", "MaxJobsAccruePU")
-_ASSOCIATION = ("Account", "Partition", "MaxWall", "MaxTRES", "MaxJobs", "MaxSubmit", "MaxJobsAccrue")
+_ASSOCIATION = ("Account", "Partition", "MaxWall", "MaxTRES", "MaxJobs", "MaxSubmit", "MaxJobsAccrue", "DefaultQOS")
 _START = re.compile(r"Job [0-9]+ to start at (\S+) using [0-9]+ processors on nodes \S* in partition \S+")
 _NEVER = re.compile(r"allocation failure: (?!.*(slurm controller|timed out|Zero Bytes|[Cc]onnect|credential|down)).+")
 
@@ -201,6 +201,7 @@ def associations(spoken: Spoken) -> Sequence[Statement]:
             max_running=text.count(one["MaxJobs"]),
             max_submitted=text.count(one["MaxSubmit"]),
             max_eligible=text.count(one["MaxJobsAccrue"]),
+            qos=one["DefaultQOS"],
         )
         for one in _bars(spoken, _ASSOCIATION)
     ]

@@ -15,6 +15,7 @@ _SPAN = re.compile(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?(?::(
 _MEMORY = re.compile(r"(\d{1,15})(?:\.\d+)?\s*([kmgtp]?)(?:i?[bw])?", re.IGNORECASE)
 _TO_MB = {"": 1 / (1 << 20), "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**2, "p": 1024.0**3}
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_NAME = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
 _PIECE = re.compile(r"\[[^\[\]]*\]|[^\[\]]+")
 _ZONE = re.compile(r"\s*\([^()]*\)$")
 _MOMENTS = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Y %z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
@@ -81,8 +82,8 @@ def nodes(text: str) -> tuple[str, ...]:
 
 def _parts(text: str) -> Iterator[str]:
     """Split at the commas that stand in no brackets."""
-    for part in re.split(r",(?![^\[\]]*\])", text):
-        if part and part not in {"(null)", "None", "N/A"}:
+    for part in _NAME.findall(text):
+        if part not in {"(null)", "None", "N/A"}:
             yield part
 
 
