@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -18,90 +19,83 @@ from hpcharvest.providers.capacity import cobalt, local, lsf, moab, pbs, slurm, 
 from hpcharvest.providers.capacity.question import Asker
 from hpcharvest.providers.dialect import Spoken
 from tests.answers import RECORDINGS
+from tests.unit import test_capacity_documented as documented
 
 ME = Asker(user="root")
-READERS: dict[str, Callable[[Spoken], Sequence[Statement]]] = {
-    "slurm.nodes": slurm.nodes,
-    "slurm.reservations": partial(slurm.reservations, ME),
-    "slurm.planned": slurm.planned,
-    "slurm.own": slurm.own,
-    "slurm.partitions": slurm.partitions,
-    "slurm.qos": slurm.qos,
-    "slurm.associations": slurm.associations,
-    "slurm.start": partial(slurm.start, Shape(nodes=1, walltime_s=60)),
-    "pbs.nodes": pbs.nodes,
-    "pbs.reservations": partial(pbs.reservations, ME),
-    "pbs.batch_jobs": partial(pbs.batch_jobs, ME),
-    "pbs.queues": pbs.queues,
-    "pbs.server": pbs.server,
-    "cobalt.nodes": partial(cobalt.nodes, ME),
-    "cobalt.reservations": partial(cobalt.reservations, ME),
-    "cobalt.own": partial(cobalt.own, ME),
-    "cobalt.queues": cobalt.queues,
-    "moab.holes": moab.holes,
-    "moab.queues": moab.queues,
-    "lsf.nodes": lsf.nodes,
-    "lsf.holes": lsf.holes,
-    "lsf.own": lsf.own,
-    "lsf.queues": lsf.queues,
-    "local.info": local.info,
-    "local.own": local.own,
+
+
+def heard(system: str, *names: str) -> tuple[str, ...]:
+    return tuple((RECORDINGS / system / f"{name}.out").read_text() for name in names)
+
+
+def whispered(system: str, *names: str) -> tuple[str, ...]:
+    return tuple((RECORDINGS / system / f"{name}.err").read_text() for name in names)
+
+
+JOBS = '[{"id": 1, "name": "a", "state": "RUNNING", "nodes": ["n"], "walltime_s": 60.0, "start_time": 1795557526.0}]'
+READERS: dict[str, tuple[Callable[[Spoken], Sequence[Statement]], tuple[str, ...]]] = {
+    "slurm.nodes": (slurm.nodes, heard("slurm", "sinfo_free")),
+    "slurm.reservations": (partial(slurm.reservations, ME), heard("slurm", "show_res", "show_res_epoch")),
+    "slurm.planned": (slurm.planned, heard("slurm", "squeue_planned")),
+    "slurm.own": (slurm.own, heard("slurm", "squeue_own")),
+    "slurm.partitions": (slurm.partitions, heard("slurm", "show_part", "show_part_oneline")),
+    "slurm.qos": (slurm.qos, heard("slurm", "sacctmgr_qos")),
+    "slurm.associations": (slurm.associations, heard("slurm", "sacctmgr_assoc")),
+    "slurm.start": (
+        partial(slurm.start, Shape(nodes=1, walltime_s=60)),
+        whispered("slurm", "testonly_resv", "sbatch_testonly_bad"),
+    ),
+    "pbs.nodes": (pbs.nodes, heard("pbs", "pbsnodes_busy_json", "pbsnodes_aSj_json")),
+    "pbs.reservations": (partial(pbs.reservations, ME), heard("pbs", "rstat_f")),
+    "pbs.batch_jobs": (partial(pbs.batch_jobs, ME), heard("pbs", "bf_qstat_json")),
+    "pbs.queues": (pbs.queues, heard("pbs", "qstat_Qf_json")),
+    "pbs.server": (pbs.server, heard("pbs", "qstat_Bf_json")),
+    "cobalt.nodes": (partial(cobalt.nodes, ME), heard("cobalt", "nodelist", "nodelist_res")),
+    "cobalt.reservations": (partial(cobalt.reservations, ME), heard("cobalt", "showres_l")),
+    "cobalt.own": (partial(cobalt.own, ME), heard("cobalt", "qstat_f", "qstat_header")),
+    "cobalt.queues": (cobalt.queues, heard("cobalt", "qstat_Q")),
+    "moab.holes": (moab.holes, (documented.SHOWBF,)),
+    "moab.queues": (moab.queues, (documented.QSTAT,)),
+    "lsf.nodes": (lsf.nodes, (documented.BHOSTS,)),
+    "lsf.holes": (lsf.holes, (documented.BSLOTS,)),
+    "lsf.own": (lsf.own, ("7\x1ftag\x1fRUN\x1fbatch\x1f2\n",)),
+    "lsf.queues": (lsf.queues, (documented.BQUEUES,)),
+    "local.info": (local.info, (json.dumps(documented.INFO),)),
+    "local.own": (local.own, (JOBS,)),
 }
-NAMES = {
-    "slurm": "sinfo_free squeue_planned squeue_own show_res_epoch show_part sacctmgr_qos",
-    "pbs": "bf_qstat_json pbsnodes_busy_json pbsnodes_aSj_json qstat_Qf_json qstat_Bf_json rstat_f",
-    "cobalt": "nodelist showres_l qstat_Q qstat_f qstat_header",
-}
-RECORDED = [
-    (RECORDINGS / system / f"{name}.out").read_text() for system, names in NAMES.items() for name in names.split()
-]
-KEYS = """nodes Jobs Queue Server pbs_version state resources_available ncpus jobs estimated start_time exec_vnode
-queues limits cores free Resource_List"""
-WORDS = st.sampled_from(
-    [
-        "-1",
-        "-5:00",
-        "n[1-",
-        "n[9-1]",
-        "1e5",
-        "=",
-        "\x1e",
-        "\x1f",
-        "|",
-        "99999999999999",
-        "9999999999:00",
-        "Infinity",
-        "{",
-    ]
+"""Each reader, with what it was made for."""
+
+WORDS = (
+    *("-1", "-5:00", "0", "1e5", "99999999999999", "9999999999:00", "99-99:99:99", "Infinity", "NaN", "INFINITY"),
+    *("n[1-", "n[9-1]", "=", "|", "{", "[]", "null", "true", '""', '"-3"', "Mon Jan 01 00:00:00 1900"),
 )
+ODD = st.one_of(st.sampled_from([*WORDS, "\x1e", "\x1f", "\n"]), st.text(max_size=5))
+TOKEN = re.compile(r'"[^"\n]*"|[\w.:-]+')
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(
-            st.one_of(
-                st.sampled_from(KEYS.split()),
-                st.text(max_size=5),
-            ),
-            inner,
-            max_size=5,
-        ),
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=5)),
     max_leaves=20,
 ).map(json.dumps)
 
 
 @st.composite
-def spoiled(draw: st.DrawFn) -> str:
-    """Take what was really said, and put something else into the midst of it, or cut it off."""
-    said = draw(st.sampled_from(RECORDED))
-    cut = draw(st.integers(0, len(said)))
-    rest = draw(st.integers(cut, min(len(said), cut + 40)))
-    return said[:cut] + draw(st.one_of(WORDS, st.text(max_size=5))) + (said[rest:] if draw(st.booleans()) else "")
+def spoiled(draw: st.DrawFn, sample: str) -> str:
+    """Take what was really said, and have some of its words be others; perhaps cut it off."""
+    said = sample
+    for _ in range(draw(st.integers(1, 4))):
+        tokens = list(TOKEN.finditer(said))
+        if not tokens:
+            break
+        token = draw(st.sampled_from(tokens))
+        said = said[: token.start()] + draw(ODD) + said[token.end() :]
+    return said[: draw(st.integers(0, len(said)))] if draw(st.integers(0, 9)) == 0 else said
 
 
-OUT = st.one_of(st.text(), spoiled(), JSON)
-SPOKEN = st.builds(Spoken, exit_code=st.sampled_from([0, 0, 0, 1, -9, 255]), out=OUT, err=st.one_of(st.just(""), OUT))
+def spoken_by(samples: Sequence[str]) -> st.SearchStrategy[Spoken]:
+    out = st.one_of(*map(spoiled, samples), *map(spoiled, samples), st.text(), JSON)
+    return st.builds(
+        Spoken, exit_code=st.sampled_from([0, 0, 0, 0, 1, -9]), out=out, err=st.one_of(st.just(""), st.just(""), out)
+    )
 
 
 def numbers(record: object) -> Iterator[float]:
@@ -114,16 +108,23 @@ def numbers(record: object) -> Iterator[float]:
 
 
 @pytest.mark.parametrize("name", READERS)
-@given(spoken=SPOKEN)
-def test_no_text_makes_a_reader_raise_anything_but_unreachable(name: str, spoken: Spoken) -> None:
+@given(data=st.data())
+def test_no_text_makes_a_reader_raise_anything_but_unreachable(name: str, data: st.DataObject) -> None:
+    read, samples = READERS[name]
     try:
-        said = READERS[name](spoken)
+        said = read(data.draw(spoken_by(samples)))
     except BatchUnreachable:
         return
     for one in said:
         assert all(number >= 0 for number in numbers(one)), one
         if isinstance(one, NodeGroup):
             assert len(one.free) <= one.total
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_each_reader_was_made_for_its_sample(name: str) -> None:
+    read, samples = READERS[name]
+    assert all(read(Spoken(exit_code=0, out=sample)) for sample in samples)
 
 
 @given(st.text())
