@@ -90,7 +90,7 @@ def page(found: Capacity, batch: Batch, now: float) -> Page:
 
 
 _ALWAYS = {"free", "holes", "own", "limits", "skipped"}
-_RESERVATION = ("name", "start", "end", "nodes", "usable", "maintenance", "words")
+_RESERVATION = ("name", "start", "end", "nodes", "usable", "chosen", "maintenance", "words")
 _WALLTIME = ("partition", "min_nodes", "max_nodes", "max_walltime_s")
 _OWN = ("id", "tag", "state", "partition", "nodes", "walltime_s", "start")
 _LIMIT = (

@@ -50,6 +50,8 @@ class Reservation:
     """Those nodes; none: it was not said which."""
     usable: bool = False
     """Whether our user or account is named among those who may use it."""
+    chosen: bool = False
+    """Whether our batch jobs ask for it. If they do not, it keeps its nodes from us, though we might use it."""
     maintenance: bool = False
     words: str = ""
     """The batch system's own words about what kind it is and for whom."""
@@ -233,8 +235,8 @@ def holes(capacity: Capacity, now: float) -> tuple[Hole, ...]:
     """Give, for each partition, how many nodes are free now for how long: many for a short time, fewer for longer.
 
     Each hole holds the nodes of the longer ones too. A node is free until the first batch job that is planned on it
-    starts, or the first reservation that we may not use; one that does not say its nodes counts against all. Where the
-    batch system counts holes itself, those are given, shorter by their age.
+    starts, or the first reservation that our batch jobs do not ask for; one that does not name its nodes counts against
+    all. Where the batch system counts holes itself, those are given, shorter by their age.
     """
     told = {one.partition for one in capacity.holes}
     age = capacity.age(Topic.HOLES, now) or 0.0
@@ -242,7 +244,7 @@ def holes(capacity: Capacity, now: float) -> tuple[Hole, ...]:
         Hole(partition=one.partition, nodes=one.nodes, seconds=None if one.seconds is None else one.seconds - age)
         for one in capacity.holes
     ]
-    against = [one for one in capacity.reservations if one.nodes > 0 and not one.usable and not _over(one, now)]
+    against = [one for one in capacity.reservations if one.nodes > 0 and not one.chosen and not _over(one, now)]
     ends = _ends([*((one.start, one.nodes) for one in capacity.planned), *((one.start, one.names) for one in against)])
     general = min((one.start for one in against if not one.names), default=None)
     for partition in dict.fromkeys(one.partition for one in capacity.nodes):

@@ -148,7 +148,7 @@ KEPT = st.builds(
     end=st.one_of(st.none(), MOMENTS),
     nodes=st.integers(0, 8),
     names=NODE_NAMES,
-    usable=st.booleans(),
+    chosen=st.booleans(),
 )
 
 

@@ -38,8 +38,8 @@ NODE = NodeShape(cores=4)
 THREE = NodeGroup(partition="p", shape=NODE, total=5, free=("a", "b", "c"))
 
 
-def kept(start: float, names: tuple[str, ...] = (), *, usable: bool = False, end: float | None = None) -> Reservation:
-    return Reservation(name="r", start=start, end=end, nodes=len(names) or 1, names=names, usable=usable)
+def kept(start: float, names: tuple[str, ...] = (), *, chosen: bool = False, end: float | None = None) -> Reservation:
+    return Reservation(name="r", start=start, end=end, nodes=len(names) or 1, names=names, chosen=chosen)
 
 
 def hole(nodes: int, seconds: float | None, partition: str = "p") -> Hole:
@@ -68,10 +68,15 @@ def test_the_first_who_wants_a_node_counts() -> None:
     assert holes(found(kept(NOW + 60, ("a", "b", "c")), planned=planned), NOW) == (hole(3, 60),)
 
 
-def test_a_reservation_of_ours_or_one_that_is_over_takes_nothing() -> None:
-    ours = kept(NOW + 60, ("a",), usable=True)
+def test_a_reservation_that_we_ask_for_or_one_that_is_over_takes_nothing() -> None:
+    ours = kept(NOW + 60, ("a",), chosen=True)
     over = kept(NOW - 60, ("a", "b", "c"), end=NOW - 1)
     assert holes(found(ours, over), NOW) == (hole(3, None),)
+
+
+def test_a_reservation_that_we_might_use_but_do_not_ask_for_bars_us() -> None:
+    open_to_us = Reservation(name="r", start=NOW - 5, end=None, nodes=1, names=("a",), usable=True)
+    assert holes(found(open_to_us), NOW) == (hole(2, None),)
 
 
 def test_a_reservation_without_names_counts_against_every_node() -> None:

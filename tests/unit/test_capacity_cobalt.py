@@ -61,6 +61,12 @@ def test_a_reservation_is_read_with_its_zone_and_folded_nodes() -> None:
     assert not others.usable
 
 
+def test_a_reservation_is_chosen_by_its_queue() -> None:
+    (one,) = cobalt.reservations(Asker(user="root", partition="R.maint"), recorded("cobalt", "showres_l"))
+    assert isinstance(one, Reservation)
+    assert one.chosen
+
+
 def test_no_reservation_is_an_empty_table() -> None:
     header = "Reservation  Queue  User  Start  Duration  End Time  Partitions\n" + "=" * 60 + "\n"
     assert cobalt.reservations(ROOT, Spoken(exit_code=0, out=header)) == []

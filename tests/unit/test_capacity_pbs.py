@@ -107,6 +107,12 @@ def test_a_reservation_is_read_and_its_users() -> None:
     assert not others.usable
 
 
+def test_a_reservation_is_chosen_by_its_queue() -> None:
+    (one,) = pbs.reservations(Asker(user="root", partition="R20"), recorded("pbs", "rstat_f"))
+    assert isinstance(one, Reservation)
+    assert one.chosen
+
+
 def test_maintenance_is_for_nobody() -> None:
     answer = recorded("pbs", "rstat_f")
     (one,) = pbs.reservations(ROOT, Spoken(exit_code=0, out=answer.out.replace("Resv ID: R20", "Resv ID: M20")))

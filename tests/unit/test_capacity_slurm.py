@@ -137,6 +137,12 @@ def test_an_account_opens_a_reservation_and_a_minus_closes_it() -> None:
         assert one.usable is usable
 
 
+@pytest.mark.parametrize("option", ["--reservation=ours", "--reservation ours", "--reservation=a,ours"])
+def test_a_reservation_is_chosen_by_the_options_of_our_batch_jobs(option: str) -> None:
+    said = slurm.reservations(Asker(user="root", options=("--exclusive", option)), recorded("slurm", "show_res_epoch"))
+    assert {one.name: one.chosen for one in said if isinstance(one, Reservation)} == {"maint": False, "ours": True}
+
+
 def test_reservations_are_read_in_local_time_too() -> None:
     (one,) = slurm.reservations(ROOT, recorded("slurm", "show_res"))
     assert isinstance(one, Reservation)

@@ -75,6 +75,7 @@ def reservations(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
                     nodes=len(names),
                     names=names,
                     usable=asker.user in one["User"].split(":"),
+                    chosen=asker.partition != "" and asker.partition == one["Queue"],
                     words=f"queue={one['Queue']} users={one['User']}",
                 )
             )

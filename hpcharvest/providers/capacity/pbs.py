@@ -188,6 +188,7 @@ def reservations(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
                 nodes=text.count(one.get("Resource_List.nodect", "")) or len(names),
                 names=names,
                 usable=not maintenance and asker.user in {one.partition("@")[0].strip() for one in users.split(",")},
+                chosen=asker.partition != "" and asker.partition == one.get("queue"),
                 maintenance=maintenance,
                 words=f"queue={one.get('queue', '')} users={users}",
             )

@@ -115,6 +115,7 @@ def reservations(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
             nodes=text.count(one.get("NodeCnt", "")) or 0,
             names=text.nodes(one.get("Nodes", "")),
             usable=_may_use(asker, one),
+            chosen=one["ReservationName"] in _chosen(asker),
             maintenance="MAINT" in one.get("Flags", "").split(","),
             words=f"{one.get('Flags', '')} users={one.get('Users', '')} accounts={one.get('Accounts', '')}",
         )
@@ -129,6 +130,13 @@ def _may_use(asker: Asker, record: Mapping[str, str]) -> bool:
     if "MAINT" in record.get("Flags", "").split(",") or f"-{asker.user}" in users:
         return False
     return asker.user in users or (bool(asker.account) and asker.account in accounts)
+
+
+def _chosen(asker: Asker) -> set[str]:
+    """Give the reservations that our batch jobs ask for."""
+    words = [word for one in asker.options for word in _split(one.replace("--reservation ", "--reservation="))]
+    named = [one.removeprefix("--reservation=") for one in words if one.startswith("--reservation=")]
+    return {name for names in named for name in names.split(",")}
 
 
 def planned(spoken: Spoken) -> Sequence[Statement]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from hpcharvest.errors import ConfigurationError
 from hpcharvest.model.capacity import Bin, Capacity, Limit, LimitKind, NodeGroup, Topic, bins, limit_of
@@ -155,10 +156,10 @@ def _limit_words(one: Limit) -> str:
 
 def _source(found: Capacity, topic: Topic) -> str:
     """Name the command that told of a topic; empty: none did."""
-    commands = [" ".join(one.command.split()[:3]) for one in found.heard if one.topic is topic]
-    return ", ".join(dict.fromkeys(_program_words(one) for one in commands))
+    return ", ".join(dict.fromkeys(program_words(one.command) for one in found.heard if one.topic is topic))
 
 
-def _program_words(command: str) -> str:
-    """Leave out options, which say little to people."""
-    return " ".join(word for word in command.split() if not word.startswith("--"))
+def program_words(command: str) -> str:
+    """Leave out options and what comes behind them, which says little to people: `sacctmgr show qos`."""
+    words = [one for one in command.split() if not one.startswith("--") and "=" not in one]
+    return " ".join(takewhile(lambda word: not word.startswith("-"), words))

@@ -83,6 +83,6 @@ def _notes(place: Surroundings, found: Capacity, others: tuple[Scheduler, ...]) 
         yield f"batch: there is also {other.dialect}, which was not chosen: {other.where}"
     yield from partition.places(found)
     for one in found.skipped:
-        yield f"not known: {one.topic.value}: {one.command.partition(' -')[0]}: {one.reason}"
+        yield f"not known: {one.topic.value}: {partition.program_words(one.command)}: {one.reason}"
     yield from machine.scratch(place)
     yield from machine.network(place)
