@@ -16,7 +16,7 @@ COMMANDS = MappingProxyType(
         "jobs": Later("hpcharvest.cli.jobs:jobs", "Look at jobs; stop or retry them."),
         "allocations": Later("hpcharvest.cli.allocations:allocations", "Look at allocations; withdraw them."),
         "doctor": Later("hpcharvest.cli.doctor:doctor", "Check everything that a controller needs."),
-        "site": Later("hpcharvest.cli.site:site", "Check and show site files."),
+        "site": Later("hpcharvest.cli.site:site", "Make, check and show site files; see what is free."),
         "config": Later("hpcharvest.cli.config:config", "Show the configuration."),
         "sandbox": Later("hpcharvest.cli.sandbox:sandbox", "Run a PanDA server to try things out with."),
         "demo": Later("hpcharvest.cli.demo:demo", "Harvest real collisions on this machine."),

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
-from hpcharvest.cli import options
+from hpcharvest.cli import options, site_files
+from hpcharvest.cli.capacity import capacity
 from hpcharvest.cli.output import Output
 from hpcharvest.cli.page import Card, Page, Words
-from hpcharvest.config.loader import load, load_site, shipped_sites
+from hpcharvest.cli.site_init import init
+from hpcharvest.config.loader import load_site
 from hpcharvest.config.schema import Queue, Site
 from hpcharvest.engine import launch
 from hpcharvest.engine.parts import folders_of
@@ -26,7 +28,11 @@ _PLACE = Path("/path/to/work_dir")
 
 @click.group()
 def site() -> None:
-    """Check and show site files. FILE is a path, or the name of one that comes with hpcharvest."""
+    """Make, check and show site files. FILE is a path, or the name of one that comes with hpcharvest."""
+
+
+site.add_command(capacity)
+site.add_command(init)
 
 
 @site.command()
@@ -34,7 +40,7 @@ def site() -> None:
 @file_argument
 def validate(output: Output, file: Path) -> None:
     """Check a site file: its keys, its values, and that its batch system's dialect is known."""
-    place = _found(file)
+    place = site_files.found(file)
     checked = load_site(place)
     dialect(checked)
     fields = {"file": place, "name": checked.name, "valid": True, "assumed": checked.site.assumed}
@@ -47,17 +53,17 @@ def validate(output: Output, file: Path) -> None:
 @file_argument
 def show(output: Output, file: Path) -> None:
     """Show a site file with its defaults, as it is understood."""
-    checked = load_site(_found(file))
+    checked = load_site(site_files.found(file))
     whole = checked.model_dump(mode="json")
     parts = [Card(name=name, fields=fields) for name, fields in whole.items()]
     output.show(Page(parts=parts, ids=(checked.name,)))
 
 
 @site.command()
-@click.option("--config", envvar="HPCHARVEST_CONFIG", show_envvar=True, type=options.FILE, help="The controller file.")
-@click.option("--queue", metavar="NAME", help="The queue of the controller file whose site it is.")
+@site_files.config
+@site_files.queue
 @options.output
-@click.argument("file", type=options.FILE, required=False)
+@site_files.argument
 def preview(config: Path | None, queue: str | None, output: Output, file: Path | None) -> None:
     """Show the batch script that would be submitted, of a site FILE or for a queue of the controller file.
 
@@ -67,26 +73,11 @@ def preview(config: Path | None, queue: str | None, output: Output, file: Path |
     if (file is None) == (queue is None):
         raise click.UsageError("name either a site FILE or a --queue of the controller file")
     if file is not None:
-        script = _script(load_site(_found(file)), None, _PLACE)
-    elif config is None:
-        raise click.UsageError("--queue needs the controller file: --config FILE")
+        script = _script(load_site(site_files.found(file)), None, _PLACE)
     else:
-        script = _of_queue(config, str(queue))
+        configuration, chosen = site_files.of_queue(config, str(queue))
+        script = _script(chosen.site, chosen, folders_of(configuration).root)
     output.show(Page(parts=(Words(name="script", text=script),), ids=(script.rstrip("\n"),)))
-
-
-def _found(file: Path) -> Path:
-    """Find a site file by its path, else among those that are shipped."""
-    shipped = shipped_sites() / file
-    return shipped if shipped.is_file() and not file.exists() else file
-
-
-def _of_queue(config: Path, name: str) -> str:
-    configuration = load(config)
-    if name not in configuration.queues:
-        raise ConfigurationError(f"{config}: there is no queue {name}; there are {', '.join(configuration.queues)}")
-    queue = configuration.queues[name]
-    return _script(queue.site, queue, folders_of(configuration).root)
 
 
 def _script(here: Site, queue: Queue | None, root: Path) -> str:

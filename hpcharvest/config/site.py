@@ -122,6 +122,9 @@ class Batch(Section):
     """Number of commands a minute that we trouble the batch system with at the most."""
     environment: Environment = Field(default={})
     """Environment variables for the batch system's commands; no secrets."""
+    forbidden: Strings = ()
+    """Commands that the site does not want to be run only to look around, by name (`sinfo`), or by some of their words
+    too (`sbatch --test-only`); what they would say stays unknown, and is said to be so."""
 
 
 class Launcher(Section):

@@ -107,6 +107,10 @@ class BatchSystem:
         if spoken.exit_code != 0:
             logger.warning("cancelling batch jobs %s: %s", ", ".join(ids), spoken.err.strip() or spoken.exit_code)
 
+    def ask(self, argv: Sequence[str]) -> Spoken:
+        """Run a command that changes nothing; give its answer. Raises BatchUnreachable if there is none."""
+        return self._ask(argv)
+
     def _ask(self, argv: Sequence[str]) -> Spoken:
         try:
             return self._run(argv)

@@ -112,3 +112,21 @@ def test_a_configuration_must_be_named() -> None:
 
     assert told.exit_code == 2
     assert "--config" in told.stderr
+
+
+def test_a_batch_system_that_says_nothing_is_told_of_on_the_page(config: Path) -> None:
+    for words in ((config.parent / "toy.toml",), ("--queue", "TOY", "--config", config)):
+        told = call("site", "capacity", *words, "--output", "json")
+
+        assert told.exit_code == 1
+        page = json.loads(told.stdout)
+        assert page["free"] == page["holes"] == []
+        assert {one["topic"] for one in page["skipped"]} == {"nodes", "limits", "own"}
+        assert "has answered nothing at all" in told.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("toy.toml", "--queue", "TOY"), ("toy.toml", "--try", "4"), ("toy.toml", "--try", "0x60")]
+)
+def test_capacity_wants_one_site_and_sound_shapes(words: tuple[str, ...]) -> None:
+    assert call("site", "capacity", *words).exit_code == 2
