@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from hpcharvest.cli.main import main
+from hpcharvest.sandbox import slurm as service
+from hpcharvest.sandbox.slurm import Slurm
 from tests import worlds
-from tests.services import slurm as service
 from tests.services.places import PLACES
-from tests.services.slurm import Slurm
 
 SITE = """\
 [site]

@@ -74,7 +74,7 @@ def test_small_file_is_filled_with_defaults(folder: Path) -> None:
     controller = configuration.controller
     assert controller.state_dir == Path("/scratch/harvest/edge01/state")
     assert controller.database == "sqlite:////scratch/harvest/edge01/state/hpcharvest.sqlite"
-    assert controller.patience.batch_poll_s == 30
+    assert controller.patience.batch_poll_s == 16
     assert configuration.panda.url == "https://panda.example.org:25443"
     queue = configuration.queues["TOY"]
     assert queue.payload.transformation_dir == folder / "trf"
