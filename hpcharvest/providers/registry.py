@@ -7,9 +7,11 @@ from importlib.metadata import entry_points
 
 from hpcharvest.config.schema import Site
 from hpcharvest.errors import ConfigurationError
+from hpcharvest.model.shape import NodeShape
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.dialect import Dialect
 from hpcharvest.providers.local import LocalDialect
+from hpcharvest.providers.pbs import VARIANTS, PbsDialect
 from hpcharvest.providers.slurm import SlurmDialect
 
 ENTRY_POINTS = "hpcharvest.dialects"
@@ -26,15 +28,26 @@ def _local(site: Site) -> Dialect:
 
 
 def _slurm(site: Site) -> Dialect:
-    if site.batch.command:
-        raise ConfigurationError(
-            f"site {site.site.name!r}: batch.command has no effect with the slurm dialect, whose commands are found "
-            "through PATH; another PATH may be given in batch.environment"
-        )
+    _refuse_command(site)
     return SlurmDialect()
 
 
-OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local, "slurm": _slurm}
+def _pbs(site: Site) -> Dialect:
+    """Make PBS or Torque, whichever the site names: rows of one table."""
+    _refuse_command(site)
+    node = NodeShape(cores=site.nodes.cores, memory_mb=site.nodes.memory_mb, gpus=site.nodes.gpus)
+    return PbsDialect(VARIANTS[site.batch.dialect], node)
+
+
+def _refuse_command(site: Site) -> None:
+    if site.batch.command:
+        raise ConfigurationError(
+            f"site {site.site.name!r}: batch.command has no effect with the {site.batch.dialect} dialect, whose "
+            "commands are found through PATH; another PATH may be given in batch.environment"
+        )
+
+
+OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local, "slurm": _slurm, **dict.fromkeys(VARIANTS, _pbs)}
 
 
 def dialect(site: Site) -> Dialect:
