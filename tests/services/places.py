@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from hpcharvest.model.shape import Shape
+from hpcharvest.model.shape import NodeShape, Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect
 from hpcharvest.providers.local import LocalDialect
+from hpcharvest.providers.pbs import VARIANTS, PbsDialect
 from hpcharvest.providers.script import render
 from hpcharvest.sandbox.batch import faces
 from hpcharvest.sandbox.batch.cluster import Cluster
@@ -145,7 +146,13 @@ def _cluster(folder: Path) -> Cluster:
     return Cluster(folder / "spool", Settings(nodes=2, cores_per_node=2, kill_grace_s=0.3))
 
 
+def _pbs(variant: str) -> Dialect:
+    return PbsDialect(VARIANTS[variant], NodeShape(cores=2))
+
+
 PLACES: Final[dict[str, Callable[[Path], AbstractContextManager[Place]]]] = {
     "local": _local,
+    "pbs": _faced("pbs", lambda: _pbs("pbs"), too_large=""),
+    "torque": _faced("torque", lambda: _pbs("torque"), too_large="feasible nodes"),
 }
 """Makes each provider's place in a folder; it is gone at the end of the context."""
