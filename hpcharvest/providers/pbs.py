@@ -128,10 +128,11 @@ class PbsDialect:
         nodes="$(awk '!seen[$0]++' \"$PBS_NODEFILE\" | paste -sd, -)",
         batch_id="${PBS_JOBID}",
         # Nothing in a job says how often it was started: `run_count` is the server's alone, who counts starts that
-        # failed as well, and may not be asked from nodes. So each start makes a folder of its own: one can do it.
+        # failed as well, and may be out of reach of the nodes. So each start of a batch job makes a folder of its own,
+        # which only one can do, even where the first start still lives on a node that the server has lost.
         restart=(
-            '$(n=0; until mkdir "$HPCHARVEST_STARTS.$n" 2>/dev/null; do '
-            '[ -d "$HPCHARVEST_STARTS.$n" ] || break; n=$((n + 1)); done; echo "$n")'
+            '$(n=0; until mkdir "$HPCHARVEST_STARTS.$PBS_JOBID.$n" 2>/dev/null; do '
+            '[ -d "$HPCHARVEST_STARTS.$PBS_JOBID.$n" ] || break; n=$((n + 1)); done; echo "$n")'
         ),
         deadline="",
     )

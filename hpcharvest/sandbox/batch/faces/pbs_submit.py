@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,22 +85,22 @@ def qsub(spool: Path, argv: Sequence[str], *, oversize: bool = True) -> str:
     With `oversize`, who wants more nodes than there are may wait for them.
     """
     options, words = read_options("qsub", argv, KNOWN, USAGE)
-    path, text = _script(words)
-    chosen = _chosen([*_directives(text), *options])
+    plain = _script(words)
+    chosen = _chosen([*_directives(plain["script"]), *options])
     try:
         info = client.ask(spool, {"op": "info"})
-        submission = _submission(chosen, path, argv, info)
-        return f"{_submit(spool, submission, text, info, oversize=oversize)}.{SERVER}"
+        submission = _submission(chosen, plain, argv, info)
+        return f"{_submit(spool, submission, plain, info, oversize=oversize)}.{SERVER}"
     except UnreachableError as error:
         raise CommandError(162, f"Connection refused\nqsub: cannot connect to server {SERVER} (errno=15010)") from error
 
 
-def _script(words: Sequence[str]) -> tuple[Path, str]:
+def _script(words: Sequence[str]) -> dict[str, Any]:
+    """Read the script, and what is around us: a submission in the words of the embedded batch system."""
     if not words:
         raise CommandError(2, "qsub: this face of the embedded batch system wants a script's name")
-    path = Path(words[0])
     try:
-        return path, path.read_bytes().decode(errors="surrogateescape")
+        return client.submission(words[0])
     except OSError as error:
         raise CommandError(1, f"qsub: script file:: {error.strerror}") from error
 
@@ -129,21 +128,23 @@ def _chosen(options: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return chosen
 
 
-def _submission(chosen: Mapping[str, Any], path: Path, argv: Sequence[str], info: Mapping[str, Any]) -> Submission:
+def _submission(
+    chosen: Mapping[str, Any], plain: Mapping[str, Any], argv: Sequence[str], info: Mapping[str, Any]
+) -> Submission:
     queues = [queue["name"] for queue in info["queues"]]
     queue = chosen.get("q") or queues[0]
     if queue not in queues:
         raise CommandError(170, "qsub: Unknown queue")
-    name, join = chosen.get("N") or path.name, chosen.get("j", "n")
+    name = chosen.get("N") or plain["script_name"]
     return Submission(
         name=name,
         queue=queue,
         arguments=" ".join(argv),
         wanted=asdict(wanted(read_resources(chosen["l"]))),
-        variables=_variables(chosen),
+        variables=_variables(chosen, plain["environment"], plain["cwd"]),
         output=_file(chosen.get("o"), name, "o"),
         error=_file(chosen.get("e"), name, "e"),
-        join=join,
+        join=chosen.get("j", "n"),
         mail=chosen.get("m", "a"),
         account=chosen.get("A", ""),
         rerunable=chosen.get("r", "y") == "y",
@@ -160,44 +161,31 @@ def _file(asked: str | None, name: str, letter: str) -> str:
     return str(whole / f"%j.{SERVER}.{letter.upper()}{'U' if letter == 'o' else 'R'}" if whole.is_dir() else whole)
 
 
-def _variables(chosen: Mapping[str, Any]) -> dict[str, str]:
-    """Give what goes along: little, unless it is asked for."""
-    origins = {name: os.environ.get(name, "") for name in ("HOME", "LANG", "PATH", "SHELL")}
-    found = {f"PBS_O_{name}": value for name, value in origins.items() if value}
-    found |= {"PBS_O_WORKDIR": str(Path.cwd()), "PBS_O_SYSTEM": "Linux"}
-    named = dict(os.environ) if "V" in chosen else {}
+def _variables(chosen: Mapping[str, Any], around: Mapping[str, str], cwd: str) -> dict[str, str]:
+    """Give what goes along: little of what is around us, unless more is asked for."""
+    found = {f"PBS_O_{name}": around[name] for name in ("HOME", "LANG", "PATH", "SHELL") if around.get(name)}
+    found |= {"PBS_O_WORKDIR": cwd, "PBS_O_SYSTEM": "Linux"}
+    named = dict(around) if "V" in chosen else {}
     for part in (part for one in chosen["v"] for part in one.split(",") if part):
         name, given, value = part.partition("=")
-        named[name] = value if given else os.environ.get(name, "")
+        named[name] = value if given else around.get(name, "")
     if any(quote in value for value in named.values() for quote in "\"'"):
         raise CommandError(1, "qsub: cannot send environment with the job")
     return found | named
 
 
-def _submit(spool: Path, submission: Submission, text: str, info: Mapping[str, Any], *, oversize: bool) -> int:
+def _submit(
+    spool: Path, submission: Submission, plain: Mapping[str, Any], info: Mapping[str, Any], *, oversize: bool
+) -> int:
     shape, cores = submission.shape, info["limits"]["cores_per_node"]
-    nodes = shape.nodes(cores) or len(info["nodes"]) + 1
-    variables = submission.variables | {"PBS_O_QUEUE": submission.queue, "PBS_O_HOST": SERVER}
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | variables
-    environment |= {
-        "HPCHARVEST_VIRTUAL_NODES": "1",
-        "PBS_ENVIRONMENT": "PBS_BATCH",
-        "PBS_JOBNAME": submission.name,
-        "PBS_NODENUM": "0",
-        "PBS_QUEUE": submission.queue,
-        "PBS_TASKNUM": "1",
-        "NCPUS": str(shape.ncpus),
-    }
     per_node = max(1, shape.per_node(cores))
     lines = [str(chunk // per_node) for chunk in range(shape.chunks) for _ in range(shape.mpiprocs)]
     prologue = PROLOGUE.format(server=SERVER, folder=shlex.quote(str(spool.absolute() / "aux")), lines=" ".join(lines))
     request = {
-        "op": "submit",
-        "script": prologue + text,
-        "script_name": submission.name,
-        "cwd": str(Path.cwd()),
-        "environment": environment,
-        "nodes": nodes,
+        **plain,
+        "script": prologue + plain["script"],
+        "environment": _environment(submission, plain["environment"]),
+        "nodes": shape.nodes(cores) or len(info["nodes"]) + 1,
         "oversize": oversize,
         "name": submission.name,
         "comment": json.dumps(asdict(submission)),
@@ -206,13 +194,31 @@ def _submit(spool: Path, submission: Submission, text: str, info: Mapping[str, A
         "requeue": submission.rerunable,
         "output": submission.error if submission.join == "eo" else submission.output,
         "error": None if submission.join in {"oe", "eo"} else submission.error,
+        "walltime": shape.walltime_s,
     }
-    if shape.walltime_s is not None:
-        request["walltime"] = shape.walltime_s
     try:
         return int(client.ask(spool, request))
     except RefusedError as error:
         raise _refusal(str(error)) from error
+
+
+def _environment(submission: Submission, around: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: around[name] for name in _KEPT if name in around}
+    origin = {"PBS_O_QUEUE": submission.queue, "PBS_O_HOST": SERVER}
+    return (
+        kept
+        | submission.variables
+        | origin
+        | {
+            "HPCHARVEST_VIRTUAL_NODES": "1",
+            "NCPUS": str(submission.shape.ncpus),
+            "PBS_ENVIRONMENT": "PBS_BATCH",
+            "PBS_JOBNAME": submission.name,
+            "PBS_NODENUM": "0",
+            "PBS_QUEUE": submission.queue,
+            "PBS_TASKNUM": "1",
+        }
+    )
 
 
 def _refusal(words: str) -> CommandError:

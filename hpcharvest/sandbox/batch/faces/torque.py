@@ -1,7 +1,8 @@
 """The face of Torque: qsub, qstat, qdel and pbsnodes, after its administrator's guide 6.1.
 
-UNVERIFIED: there was no Torque to record. Jobs that ended are shown as `C`, as by a server with a long `keep_completed`. How a lost node and a preemption look is
-a guess: they are the scheduler's affair, and there are several of those.
+UNVERIFIED: there was no Torque to record. Jobs that ended are shown as `C`, as by a server with a long
+`keep_completed`. How a lost node and a preemption look is a guess: they are the scheduler's affair, and there are
+several of those.
 """
 
 from __future__ import annotations
