@@ -27,6 +27,7 @@ usage: qsub [-a date_time] [-A account_string] [-c interval]
 \t[-v variable_list] [-V ] [-z] [script | -- command [arg1 ...]]
        qsub --version
 """
+_NO_TERMINAL = "qsub:\tstandard input and output must be a terminal for\n\tinteractive job submission"
 _BEYOND = {"a": "start times", "h": "holds", "J": "job arrays", "W": "dependencies and file staging"}
 _KEPT = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER")
 
@@ -85,6 +86,8 @@ def qsub(spool: Path, argv: Sequence[str], *, oversize: bool = True) -> str:
     With `oversize`, who wants more nodes than there are may wait for them.
     """
     options, words = read_options("qsub", argv, KNOWN, USAGE)
+    if "I" in dict(options):
+        raise CommandError(1, _NO_TERMINAL)
     plain = _script(words)
     chosen = _chosen([*_directives(plain["script"]), *options])
     try:
@@ -121,8 +124,6 @@ def _chosen(options: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Give the last value of each option, and all of those that add up."""
     chosen: dict[str, Any] = {letter: value for letter, value in options if letter not in "lv"}
     chosen |= {many: [value for letter, value in options if letter == many] for many in "lv"}
-    if "I" in chosen:
-        raise CommandError(1, "qsub:\tstandard input and output must be a terminal for \n\tinteractive job submission")
     for letter in _BEYOND.keys() & chosen.keys():
         raise CommandError(2, f"qsub: this face of the embedded batch system knows no {_BEYOND[letter]} (-{letter})")
     return chosen
