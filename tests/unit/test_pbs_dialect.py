@@ -23,10 +23,9 @@ from hpcharvest.model.shape import NodeShape, Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.dialect import BatchRequest, Spoken
 from hpcharvest.providers.pbs import VARIANTS, VOCABULARY, PbsDialect
-from hpcharvest.providers.pbs_ends import PBS_CODES, TORQUE_CODES
 from hpcharvest.providers.registry import dialect
 from hpcharvest.providers.script import render
-from tests.services.pbs import RECORDINGS, recorded
+from tests.services.pbs import HEAD, in_json, job, recorded
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NODE = NodeShape(cores=64, gpus=4)
@@ -41,7 +40,6 @@ REQUEST = BatchRequest(
     signal_before_end_s=60,
 )
 REQUESTS = {"pbs": REQUEST, "torque": replace(REQUEST, options=(":bigmem", "-l naccesspolicy=singlejob"))}
-HEAD = '{\n\t"timestamp":\t1,\n\t"pbs_version":\t"23.06.06",\n\t"pbs_server":\t"vm"'
 
 
 def site(name: str, command: tuple[str, ...] = ()) -> Site:
@@ -51,21 +49,6 @@ def site(name: str, command: tuple[str, ...] = ()) -> Site:
         allocation=AllocationLimits(max_walltime_s=3600),
         batch=Batch(dialect=name, command=command),
     )
-
-
-def in_json(*jobs: str) -> Spoken:
-    """Give an answer with these jobs, each the text between its braces."""
-    told = ",\n".join(f'\t\t"{number}.vm":\t{{\n{job}\n\t\t}}' for number, job in enumerate(jobs, start=1))
-    return Spoken(exit_code=0, out=f'{HEAD},\n\t"Jobs":\t{{\n{told}\n\t}}\n}}\n')
-
-
-def in_text(**attributes: str) -> Spoken:
-    lines = "".join(f"    {name.replace('__', '.')} = {value}\n" for name, value in attributes.items())
-    return Spoken(exit_code=0, out=f"Job Id: 7.vm\n{lines}\n")
-
-
-def job(**attributes: str) -> str:
-    return ",\n".join(f'\t\t\t"{name}":\t{value}' for name, value in attributes.items())
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -256,101 +239,12 @@ def test_the_history_tells_how_it_ended(name: str, code: int, tag: str) -> None:
     assert said.words.endswith(" and failed")
 
 
-ENDS = [
-    ({"Exit_status": "0", "substate": "92"}, BatchState.COMPLETED),
-    ({"Exit_status": "0", "substate": "93"}, BatchState.FAILED),
-    ({"Exit_status": "1", "substate": "93"}, BatchState.FAILED),
-    ({"Exit_status": "271", "substate": "93"}, BatchState.FAILED),
-    ({"Exit_status": "271", "substate": "91"}, BatchState.CANCELLED),
-    ({"Exit_status": "271", "substate": "91", "comment": "terminated: preempted by deletion"}, BatchState.PREEMPTED),
-    ({"Exit_status": "265", "substate": "93", "comment": "and exceeded resource mem"}, BatchState.OUT_OF_MEMORY),
-    ({"Exit_status": "137", "substate": "93", "comment": "Cgroup memory limit exceeded"}, BatchState.OUT_OF_MEMORY),
-    ({"substate": "91"}, BatchState.CANCELLED),
-    ({"substate": "92"}, BatchState.CANCELLED),
-    ({"substate": "94"}, BatchState.UNKNOWN),
-    ({}, BatchState.UNKNOWN),
-    ({"Exit_status": "-99", "substate": "93"}, BatchState.FAILED),
-    *(({"Exit_status": str(code), "substate": "93"}, state) for code, state in PBS_CODES.items()),
-]
-
-
-@pytest.mark.parametrize(("attributes", "state"), ENDS)
-def test_every_end_in_pbs_has_its_own_name(attributes: dict[str, str], state: BatchState) -> None:
-    (said,) = PBS.read_accounting(in_text(job_state="F", **attributes)).values()
-    assert said.state is state
-
-
-def test_codes_of_launch_node_and_time_are_kept_apart() -> None:
-    assert {PBS_CODES[code] for code in (-1, -2, -3)} == {BatchState.LAUNCH_FAILED}
-    assert {PBS_CODES[code] for code in (-14, -20)} == {BatchState.NODE_FAILED}
-    assert (PBS_CODES[-29], TORQUE_CODES[-11]) == (BatchState.TIMED_OUT, BatchState.TIMED_OUT)
-
-
-CLOCKS = {"resources_used__walltime": "00:02:01", "Resource_List__walltime": "00:02:00"}
-
-
-@pytest.mark.parametrize(
-    ("attributes", "state"),
-    [
-        ({"exit_status": "0"}, BatchState.COMPLETED),
-        ({"exit_status": "7"}, BatchState.FAILED),
-        ({"exit_status": "271"}, BatchState.CANCELLED),
-        ({"exit_status": "271", "comment": "Job was preempted"}, BatchState.PREEMPTED),
-        # Older versions give the signal instead of their own code.
-        ({"exit_status": "271", **CLOCKS}, BatchState.TIMED_OUT),
-        ({"exit_status": "265", **CLOCKS}, BatchState.TIMED_OUT),
-        ({"exit_status": "265", **CLOCKS, "resources_used__walltime": "00:00:03"}, BatchState.FAILED),
-        ({}, BatchState.CANCELLED),
-        *(({"exit_status": str(code)}, state) for code, state in TORQUE_CODES.items()),
-    ],
-)
-def test_every_end_in_torque_has_its_own_name(attributes: dict[str, str], state: BatchState) -> None:
-    (said,) = TORQUE.read_status(in_text(Job_Name="t", job_state="C", **attributes)).values()
-    assert (said.state, said.tag) == (state, "t")
-    (alive,) = TORQUE.read_status(in_text(Job_Name="t", job_state="E", **attributes)).values()
-    assert alive.state is BatchState.RUNNING
-
-
 @pytest.mark.parametrize(
     "comment", ["Can Never Run: Not enough total nodes", "job held, too many failed attempts to run"]
 )
 def test_who_waits_in_vain_is_told(comment: str) -> None:
     (said,) = PBS.read_status(in_json(job(job_state='"H"', comment=f'"{comment}"'))).values()
     assert said.words == f"H {comment} (as it is, it will never run)"
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in RECORDINGS.glob("envjson_*.out")))
-def test_variables_of_every_kind_do_no_harm(name: str) -> None:
-    spoken = recorded(name)
-    if "Jobs" not in spoken.out:  # qsub had failed, and there was nothing to ask for
-        with pytest.raises(BatchUnreachable):
-            PBS.read_status(spoken)
-        return
-    (said,) = PBS.read_status(spoken).values()
-    assert (said.state, said.tag) == (BatchState.PENDING, "w.sh")
-
-
-BROKEN = ["005", '"a"b"', '"a\\"', '"\\x"', "nan", '"() {  eval `/usr/bin/modulecmd bash $*`\n}"', "", '"a,\n  "b": {']
-
-
-@pytest.mark.parametrize("value", BROKEN)
-def test_a_job_that_is_no_json_is_read_all_the_same_and_blinds_nobody(value: str) -> None:
-    variables = f'{{\n\t\t\t\t"foo":\t{value},\n\t\t\t\t"PBS_O_HOST":\t"vm"\n\t\t\t}}'
-    bad = job(Job_Name='"bad"', job_state='"F"', substate="93", Variable_List=variables, Exit_status="-29")
-    good = job(Job_Name='"good"', job_state='"R"', substate="42")
-    for jobs in ((good, bad, good), (bad, good, good), (good, good, bad)):
-        said = PBS.read_status(in_json(*jobs))
-        assert sorted((one.state, one.tag) for one in said.values()) == [
-            (BatchState.RUNNING, "good"),
-            (BatchState.RUNNING, "good"),
-            (BatchState.TIMED_OUT, "bad"),
-        ]
-
-
-def test_older_servers_indent_with_blanks_and_are_read_too() -> None:
-    out = in_json(job(Job_Name='"old"', job_state='"Q"', Variable_List='{\n\t\t\t\t"A": 005\n\t\t\t}')).out
-    (said,) = PBS.read_status(Spoken(exit_code=0, out=out.replace("\t", "    "))).values()
-    assert (said.state, said.tag) == (BatchState.PENDING, "old")
 
 
 def test_no_batch_job_at_all_is_an_answer() -> None:
@@ -409,14 +303,6 @@ def test_history_that_knows_nobody_says_nothing(name: str) -> None:
 def test_history_that_is_not_kept_says_nothing() -> None:
     err = "qstat: PBS is not configured to maintain job history\n"
     assert PBS.read_accounting(Spoken(exit_code=2, out="", err=err)) == {}
-
-
-def test_an_answer_cut_off_leaves_out_what_is_not_whole() -> None:
-    whole = recorded("qstat_xf_finished").out
-    assert PBS.read_accounting(Spoken(exit_code=0, out=whole[: whole.index("    Exit_status")])) == {}
-    out = recorded("qstat_walltime_json").out
-    with pytest.raises(BatchUnreachable):
-        PBS.read_status(Spoken(exit_code=0, out=out[: out.index('"Exit_status"')]))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
