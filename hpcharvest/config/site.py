@@ -100,8 +100,8 @@ class Batch(Section):
     """How to talk to the batch system."""
 
     dialect: Dialect
-    """The batch system's language: `local`, the small one that comes with hpcharvest, `slurm`, or one that another
-    package adds."""
+    """The batch system's language: `local`, the small one that comes with hpcharvest, `slurm`, `pbs`, `torque`,
+    or one that another package adds."""
     command: Command = ()
     """The words that begin each command of the batch system, where they are not just found through PATH; for `local`:
     the program with its `--spool`."""
