@@ -10,14 +10,21 @@ import re
 from collections.abc import Iterator, Mapping
 
 Attributes = Mapping[str, str]
-"""What is said about one job; all values are text, as JSON of PBS has a name or a number as it happens to look."""
+"""What is said about one job, of what we want to know; all values are text, as PBS makes numbers of what looks so."""
+
+WANTED = ("Job_Name", "job_state", "substate", "Exit_status", "exit_status", "comment")
+WANTED_CLOCKS = ("resources_used", "Resource_List")
+"""Of these just the walltime: what is used, and what was asked for."""
 
 JOB_ID = r"[0-9]+(?:\[[0-9]*\])?(?:\.[^\s\"]+)?"
 
 _HEAD = re.compile(rf'^(?P<indent>[ \t]+)"(?P<id>{JOB_ID})"[ \t]*:[ \t]*\{{[ \t]*$', re.MULTILINE)
-_PAIR = re.compile(r'^(?P<indent>[ \t]+)"(?P<name>\w+)"[ \t]*:[ \t]*(?P<value>.*?),?[ \t]*$', re.MULTILINE)
+_PAIR = re.compile(
+    rf'^(?P<indent>[ \t]+)"(?P<name>{"|".join(WANTED)})"[ \t]*:[ \t]*(?P<value>.*?),?[ \t]*$', re.MULTILINE
+)
 _TEXT_HEAD = re.compile(rf"^Job Id: *({JOB_ID})[ \t\r]*$", re.MULTILINE)
-_TEXT_PAIR = re.compile(r"^ {4}([\w.]+) = (.*)$")
+_NAMES = "|".join((*WANTED, *(rf"{name}\.walltime" for name in WANTED_CLOCKS)))
+_TEXT_PAIR = re.compile(rf"^ {{4}}({_NAMES}) = (.*(?:\n\t.*)*)$", re.MULTILINE)
 
 
 def read_json(out: str) -> dict[str, Attributes]:
@@ -51,18 +58,15 @@ def read_text(out: str) -> dict[str, Attributes]:
     if len(parts) == 1 and out.strip():
         raise ValueError("no job can be made out in it")
     pairs = zip(parts[1::2], parts[2::2], strict=True)
-    return {job: dict(_text_pairs(part)) for job, part in pairs if part.endswith("\n\n")}
+    return {job: _text_pairs(part) for job, part in pairs if part.endswith("\n\n")}
 
 
 def _flat(said: Mapping[str, object]) -> Attributes:
-    flat: dict[str, str] = {}
-    for name, value in said.items():
-        if name == "Variable_List":
-            continue
-        if isinstance(value, dict):
-            flat |= {f"{name}.{inner}": str(one) for inner, one in value.items()}
-        else:
-            flat[name] = str(value)
+    flat = {name: str(said[name]) for name in WANTED if name in said}
+    for name in WANTED_CLOCKS:
+        inner = said.get(name)
+        if isinstance(inner, dict) and "walltime" in inner:
+            flat[f"{name}.walltime"] = str(inner["walltime"])
     return flat
 
 
@@ -89,9 +93,9 @@ def _piece(piece: str) -> Attributes:
 def _lines(piece: str) -> Attributes:
     """Read what stands directly in a job, as deep in as its first line: the first of a name counts."""
     found: dict[str, str] = {}
-    pairs = [pair for pair in _PAIR.finditer(piece) if pair["value"] != "{"]
-    for pair in pairs:
-        if pair["indent"] == pairs[0]["indent"]:
+    first = re.match(r"\s*?\n?([ \t]+)", piece)
+    for pair in _PAIR.finditer(piece):
+        if first and pair["indent"] == first[1]:
             found.setdefault(pair["name"], _value(pair["value"]))
     return found
 
@@ -103,15 +107,5 @@ def _value(text: str) -> str:
         return text.strip('"')
 
 
-def _text_pairs(part: str) -> Iterator[tuple[str, str]]:
-    name, value = "", ""
-    for line in part.split("\n"):
-        pair = _TEXT_PAIR.match(line)
-        if pair:
-            if name:
-                yield name, value
-            name, value = pair[1], pair[2].rstrip("\r")
-        elif line.startswith("\t"):
-            value += line[1:].rstrip("\r")
-    if name:
-        yield name, value
+def _text_pairs(part: str) -> Attributes:
+    return {name: re.sub(r"\r?\n\t", "", value).rstrip("\r") for name, value in _TEXT_PAIR.findall(part)}
