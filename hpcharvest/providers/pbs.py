@@ -227,12 +227,12 @@ class PbsDialect:
         return {job: self._status(job, said) for job, said in jobs.items()}
 
     def _status(self, job: str, said: Attributes) -> BatchStatus:
-        letter, comment = said.get("job_state", ""), said.get("comment", "")
+        letter, comment = said.get("job_state", ""), " ".join(said.get("comment", "").split())
         ended = letter == self._variant.over
         state = how_it_ended(said, self._variant.codes) if ended else VOCABULARY.translate(letter)
         code = exit_status(said) if ended else None
         never = state is BatchState.PENDING and NEVER.search(comment)
-        parts = [letter, f"exit status {code}" if code is not None else "", comment.strip()]
+        parts = [letter, f"exit status {code}" if code is not None else "", comment]
         parts.append("(as it is, it will never run)" if never else "")
         return BatchStatus(id=job, state=state, words=" ".join(filter(None, parts)), tag=said.get("Job_Name", ""))
 

@@ -1,33 +1,26 @@
-"""The face of PBS, held to recordings of a real one: keys, formats, words and exit codes; and what jobs find in it."""
+"""The face of PBS, held to recordings of a real one: keys, formats, words and exit codes."""
 
 from __future__ import annotations
 
+import getpass
 import json
-import os
 import re
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpcharvest.errors import BatchFull
-from hpcharvest.model.shape import NodeShape, Shape
-from hpcharvest.model.states import BatchState
-from hpcharvest.providers.batch import BatchSystem
-from hpcharvest.providers.dialect import BatchRequest, Spoken
-from hpcharvest.providers.pbs import VARIANTS, PbsDialect
-from hpcharvest.providers.script import render
-from hpcharvest.sandbox.batch import faces
+from hpcharvest.providers.dialect import Spoken
 from hpcharvest.sandbox.batch.cluster import Cluster
 from hpcharvest.sandbox.batch.faces.pbs_jobs import loose
-from hpcharvest.sandbox.batch.settings import Settings
+from hpcharvest.sandbox.batch.faces.pbs_reservations import FILE
 from tests import worlds
 from tests.services.pbs import recorded, recorded_jobs
+from tests.services.pbs_desk import SETTINGS, Desk
 
 CTIME = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}"
-CLOCK = r"\d\d:\d\d:\d\d"
 FORMS = {
     "exec_host": r"\w+/0(\*\d+)?(\+\w+/0(\*\d+)?)*",
     "exec_vnode": r"\(\w+:ncpus=\d+(:mem=\w+)?\)(\+\(\w+:ncpus=\d+(:mem=\w+)?\))*",
@@ -49,49 +42,10 @@ RECORDED = {
 }
 
 
-class Desk:
-    """A cluster of four nodes with a face, and a folder from which jobs are submitted."""
-
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster, self.folder = cluster, folder
-        path = f"{faces.install('pbs', cluster.spool, folder / 'bin')}{os.pathsep}{os.environ['PATH']}"
-        self.environment = os.environ | {"PATH": path, "HOME": str(folder)}
-
-    def ask(self, *argv: str, **variables: str) -> Spoken:
-        done = subprocess.run(
-            argv, cwd=self.folder, env=self.environment | variables, capture_output=True, text=True, check=False
-        )
-        return Spoken(exit_code=done.returncode, out=done.stdout, err=done.stderr)
-
-    def script(self, text: str, name: str = "p.sh") -> str:
-        (self.folder / name).write_text(f"#!/bin/bash\n{text}\n")
-        return name
-
-    def submit(self, text: str, *options: str, **variables: str) -> str:
-        answer = self.ask("qsub", *options, self.script(text), **variables)
-        assert answer.exit_code == 0, answer.err
-        return answer.out.strip()
-
-    def wait(self, job: str, *states: str) -> None:
-        self.cluster.wait(int(job.partition(".")[0]), states=states)
-
-    def json(self, *argv: str) -> dict[str, Any]:
-        answer = self.ask(*argv)
-        assert answer.exit_code == 0, answer.err
-        told: dict[str, Any] = json.loads(answer.out)
-        return told
-
-    def system(self) -> BatchSystem:
-        path = {"PATH": self.environment["PATH"]}
-        return BatchSystem(PbsDialect(VARIANTS["pbs"], NodeShape(cores=16)), per_minute=6000, environment=path)
-
-
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("pbs")
-    queues = {"workq": 86_400.0, "debug": 1_800.0}
-    settings = Settings(nodes=4, cores_per_node=16, queues=queues, kill_grace_s=1.0)
-    with Cluster(folder / "spool", settings) as cluster:
+    with Cluster(folder / "spool", SETTINGS) as cluster:
         yield Desk(cluster, folder)
 
 
@@ -261,6 +215,25 @@ def test_a_node_that_is_down_says_so(desk: Desk) -> None:
     assert list(ours) == [key for key in real if key != "last_used_time"]
 
 
+def test_reservations_are_told_of_as_by_the_real_one(desk: Desk) -> None:
+    assert desk.ask("pbs_rstat") == Spoken(exit_code=0, out="")
+    soon = time.time() + 60
+    one = {"number": 20, "name": "maint", "start": soon, "duration_s": 1800, "nodes": ["vn001", "vn002"]}
+    (desk.cluster.spool / FILE).write_text(json.dumps([one]))
+    try:
+        table, whole = desk.ask("pbs_rstat").out, desk.ask("pbs_rstat", "-f").out
+    finally:
+        (desk.cluster.spool / FILE).unlink()
+    head, rule, row = recorded("rstat").out.splitlines()
+    assert table.splitlines()[:2] == [head, rule]
+    moments = re.compile(r"(Today|\w{3}) \d\d:\d\d")
+    ours = moments.sub("THEN", " ".join(table.splitlines()[2].split()))
+    assert ours.replace(getpass.getuser(), "root") == moments.sub("THEN", " ".join(row.split()))
+    name = re.compile(r"^(\w[\w. ]*?)(?: = |: )", re.MULTILINE)
+    assert name.findall(whole) == name.findall(recorded("rstat_f").out)
+    assert whole.count("\n") == recorded("rstat_f").out.count("\n")
+
+
 def test_a_server_that_is_away_says_what_the_real_one_said(tmp_path: Path) -> None:
     desk = Desk(Cluster(tmp_path / "spool"), tmp_path)
     desk.script("true")
@@ -278,105 +251,3 @@ def test_a_server_that_is_away_says_what_the_real_one_said(tmp_path: Path) -> No
 def test_a_variable_looks_as_in_the_real_answer(value: str) -> None:
     shown = {"005": 5, "1e5": 100_000, "true": True}
     assert loose(value) == shown.get(value, value)
-
-
-def test_a_job_finds_its_environment(desk: Desk) -> None:
-    text = (
-        "#PBS -N named -q debug\n#PBS -l select=2:ncpus=4:mpiprocs=2 -l place=scatter\n"
-        'env | grep ^PBS_ >env; cat "$PBS_NODEFILE" >nodes; pwd >where'
-    )
-    number = desk.submit(text, "-v", "A=1,B", B="2")
-    desk.wait(number)
-    told = dict(line.split("=", 1) for line in (desk.folder / "env").read_text().splitlines())
-    named = ("PBS_JOBID", "PBS_JOBNAME", "PBS_QUEUE", "PBS_O_WORKDIR", "PBS_O_HOST", "PBS_ENVIRONMENT")
-    assert [told[name] for name in named] == [number, "named", "debug", str(desk.folder), "vm", "PBS_BATCH"]
-    first, _, second, _ = (desk.folder / "nodes").read_text().split()
-    assert first != second
-    assert (desk.folder / "nodes").read_text().split() == [first, first, second, second]
-    assert (desk.folder / "where").read_text() == f"{desk.folder}\n"
-    assert (desk.folder / f"named.o{number.partition('.')[0]}").read_text() == ""
-
-
-@pytest.mark.parametrize("place", [(), ("-l", "place=scatter")])
-def test_chunks_share_a_node_unless_they_are_scattered(desk: Desk, place: Sequence[str]) -> None:
-    """As in the real one: `-l select=3:ncpus=4` came to a single node."""
-    number = desk.submit("true", "-l", "select=2:ncpus=4", *place)
-    desk.wait(number)
-    (said,) = desk.json("qstat", "-x", "-f", "-F", "json", number)["Jobs"].values()
-    first, *others = sorted(set(re.findall(r"vn\d+", said["exec_vnode"])))
-    assert len(others) == (1 if place else 0)
-    assert said["exec_host"] == (f"{first}/0*4+{others[0]}/0*4" if place else f"{first}/0*4+{first}/1*4")
-
-
-def test_what_the_embedded_batch_system_has_not_is_refused(desk: Desk) -> None:
-    for option in (("-h",), ("-J", "0-5"), ("-W", "depend=afterok:1")):
-        answer = desk.ask("qsub", *option, desk.script("true"))
-        assert answer.exit_code == 2
-        assert "this face of the embedded batch system knows no" in answer.err
-    answer = desk.ask("qsub", "-v", "foo", desk.script("true"), foo='a"b')
-    assert (answer.exit_code, answer.err) == (1, "qsub: cannot send environment with the job\n")
-
-
-def test_jobs_are_selected(desk: Desk) -> None:
-    number = desk.submit("sleep 600", "-N", "chosen", "-q", "debug")
-    desk.wait(number, "RUNNING")
-    assert desk.ask("qselect", "-N", "chosen").out == f"{number}\n"
-    assert desk.ask("qselect", "-N", "chosen", "-s", "Q").out == ""
-    assert desk.ask("qselect", "-q", "debug", "-s", "R").out == f"{number}\n"
-    assert desk.ask("qdel", number).exit_code == 0
-    desk.wait(number, "CANCELLED")
-    assert desk.ask("qselect", "-x", "-N", "chosen").out == f"{number}\n"
-
-
-def request(desk: Desk, name: str, code: str, options: tuple[str, ...] = ()) -> BatchRequest:
-    folder = desk.folder / name
-    folder.mkdir()
-    made = BatchRequest(tag=name, shape=Shape(nodes=1, walltime_s=600), folder=folder, options=options)
-    dialect = PbsDialect(VARIANTS["pbs"], NodeShape(cores=16))
-    made.script.write_text(render(dialect, made, ["sh", "-c", code, str(folder)]))
-    return made
-
-
-def test_a_job_that_is_started_again_counts_it(desk: Desk) -> None:
-    """Where the operator lets it be requeued (`-r y`), each start has a number of its own."""
-    system = desk.system()
-    told = 'echo "$HPCHARVEST_RESTART" >>"$0/starts"; [ "$HPCHARVEST_RESTART" -gt 0 ] || sleep 600'
-    made = request(desk, "again", told, ("-r y",))
-    number = system.submit(made)
-    worlds.eventually((made.folder / "starts").exists, lambda: "it did not start", 60)
-    desk.cluster.preempt(int(number.partition(".")[0]))
-    ended = until(lambda: system.status({number: None}).get(number), BatchState.COMPLETED)
-    assert (made.folder / "starts").read_text() == "0\n1\n"
-    (said,) = desk.json("qstat", "-x", "-f", "-F", "json", number)["Jobs"].values()
-    assert (said["run_count"], ended) == (2, BatchState.COMPLETED)
-
-
-def until(ask: Callable[[], Any], state: BatchState) -> BatchState:
-    found: list[Any] = []
-
-    def holds() -> bool:
-        found[:] = [ask()]
-        return found[0] is not None and found[0].state is state
-
-    worlds.eventually(holds, lambda: f"{state}, but {found}", 60)
-    return state
-
-
-def test_who_traps_the_end_and_leaves_with_zero_is_cancelled_all_the_same(desk: Desk) -> None:
-    system = desk.system()
-    made = request(desk, "traps", 'trap "exit 0" TERM; : >"$0/ready"; sleep 600 & wait')
-    number = system.submit(made)
-    worlds.eventually((made.folder / "ready").exists, lambda: "it did not start", 60)
-    system.cancel([number])
-    until(lambda: system.status({number: None}).get(number), BatchState.CANCELLED)
-    (said,) = desk.json("qstat", "-x", "-f", "-F", "json", number)["Jobs"].values()
-    assert said["Exit_status"] == 0
-
-
-def test_who_has_as_many_as_may_be_is_told_so(tmp_path: Path) -> None:
-    with Cluster(tmp_path / "spool", Settings(nodes=1, cores_per_node=16, max_jobs_per_user=1)) as cluster:
-        desk = Desk(cluster, tmp_path)
-        system = desk.system()
-        system.submit(request(desk, "first", "sleep 600"))
-        with pytest.raises(BatchFull, match="would exceed queue generic's per-user limit"):
-            system.submit(request(desk, "second", "true"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch import client
 from hpcharvest.sandbox.batch.errors import UnreachableError
-from hpcharvest.sandbox.batch.faces import pbs_nodes, pbs_submit, pbs_tables
+from hpcharvest.sandbox.batch.faces import pbs_nodes, pbs_reservations, pbs_submit, pbs_tables
 from hpcharvest.sandbox.batch.faces.pbs_jobs import attributes, letter
 from hpcharvest.sandbox.batch.faces.pbs_words import (
     SERVER,
@@ -156,11 +156,12 @@ def pbsnodes(spool: Path, argv: Sequence[str]) -> int:
 
 
 def pbs_rstat(spool: Path, argv: Sequence[str]) -> int:
-    """Tell about reservations: the embedded batch system has none, but an unwanted id is an error."""
-    _, words = read_options("pbs_rstat", argv, "fFBS", "usage:\n\tpbs_rstat [-fFBS] [reservation-id]\n")
+    """Tell about reservations."""
+    options, words = read_options("pbs_rstat", argv, "fFBS", "usage:\n\tpbs_rstat [-fFBS] [reservation-id]\n")
     for word in words:
         raise CommandError(1, f"pbs_rstat: illegally formed reservation identifier: {word}")
-    ask(spool, "pbs_rstat", {"op": "info"})
+    info = ask(spool, "pbs_rstat", {"op": "info"})
+    pbs_reservations.show_all(spool, info["limits"]["cores_per_node"], full=("f", "") in options)
     return 0
 
 
