@@ -101,11 +101,11 @@ class Batch(Section):
     """How to talk to the batch system."""
 
     dialect: Dialect
-    """The batch system's language: `local`, the small one that comes with hpcharvest, `slurm`, `cobalt`, `lsf`, or one
-    that another package adds."""
+    """The batch system's language: `local`, the small one that comes with hpcharvest, `slurm`, `pbs`, `torque`,
+    `cobalt`, `lsf`, `saga`, or one that another package adds."""
     command: Command = ()
     """The words that begin each command of the batch system, where they are not just found through PATH; for `local`:
-    the program with its `--spool`."""
+    the program with its `--spool`; for `saga`: the program with its `--url` and `--folder`."""
     partition: str = ""
     """The partition or queue of the batch system; empty: its default."""
     account: str = ""

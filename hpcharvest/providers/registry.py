@@ -7,11 +7,13 @@ from importlib.metadata import entry_points
 
 from hpcharvest.config.schema import Site
 from hpcharvest.errors import ConfigurationError
+from hpcharvest.model.shape import NodeShape
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.cobalt import CobaltDialect
 from hpcharvest.providers.dialect import Dialect
 from hpcharvest.providers.local import LocalDialect
 from hpcharvest.providers.lsf import LsfDialect
+from hpcharvest.providers.pbs import VARIANTS, PbsDialect
 from hpcharvest.providers.slurm import SlurmDialect
 
 ENTRY_POINTS = "hpcharvest.dialects"
@@ -30,6 +32,13 @@ def _local(site: Site) -> Dialect:
 def _slurm(site: Site) -> Dialect:
     _no_command(site)
     return SlurmDialect()
+
+
+def _pbs(site: Site) -> Dialect:
+    """Make PBS or Torque, whichever the site names: rows of one table."""
+    _no_command(site)
+    node = NodeShape(cores=site.nodes.cores, memory_mb=site.nodes.memory_mb, gpus=site.nodes.gpus)
+    return PbsDialect(VARIANTS[site.batch.dialect], node)
 
 
 def _cobalt(site: Site) -> Dialect:
@@ -60,7 +69,13 @@ def _no_qos(site: Site) -> None:
         )
 
 
-OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local, "slurm": _slurm, "cobalt": _cobalt, "lsf": _lsf}
+OURS: dict[str, Callable[[Site], Dialect]] = {
+    "local": _local,
+    "slurm": _slurm,
+    **dict.fromkeys(VARIANTS, _pbs),
+    "cobalt": _cobalt,
+    "lsf": _lsf,
+}
 
 
 def dialect(site: Site) -> Dialect:

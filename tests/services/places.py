@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from hpcharvest.model.shape import Shape
+from hpcharvest.model.shape import NodeShape, Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.cobalt import CobaltDialect
 from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect
 from hpcharvest.providers.local import LocalDialect
 from hpcharvest.providers.lsf import LsfDialect
+from hpcharvest.providers.pbs import VARIANTS, PbsDialect
 from hpcharvest.providers.script import render
 from hpcharvest.providers.slurm import SlurmDialect
 from hpcharvest.sandbox import slurm
@@ -198,6 +199,10 @@ def _cluster(folder: Path) -> Cluster:
     return Cluster(folder / "spool", Settings(nodes=2, cores_per_node=2, kill_grace_s=0.3))
 
 
+def _pbs(variant: str) -> Dialect:
+    return PbsDialect(VARIANTS[variant], NodeShape(cores=2))
+
+
 PLACES: Final[dict[str, Callable[[Path], AbstractContextManager[Place]]]] = {
     "local": _local,
     "slurm": _slurm,
@@ -211,5 +216,7 @@ PLACES: Final[dict[str, Callable[[Path], AbstractContextManager[Place]]]] = {
         lost_node=BatchState.FAILED,
     ),
     "lsf": _faced("lsf", LsfDialect, shortest_walltime_s=60, too_large="Too many processors requested"),
+    "pbs": _faced("pbs", lambda: _pbs("pbs"), too_large=""),
+    "torque": _faced("torque", lambda: _pbs("torque"), too_large="feasible nodes"),
 }
 """Makes each provider's place in a folder; it is gone at the end of the context."""

@@ -24,6 +24,10 @@ def test_a_job_without_wishes_gets_one_node_and_all_of_the_first_queue() -> None
     assert job.state is State.PENDING
 
 
+def test_who_may_wait_for_ever_may_want_more_nodes_than_there_are() -> None:
+    assert enter(nodes=99, oversize=True).nodes_wanted == 99
+
+
 @pytest.mark.parametrize(
     ("wishes", "why"),
     [

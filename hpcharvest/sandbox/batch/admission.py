@@ -44,12 +44,15 @@ def parse_warning(text: str) -> tuple[int, float]:
 def admit(
     submission: dict[str, Any], *, job_id: int, user: int, now: float, settings: Settings, jobs: Iterable[Job]
 ) -> Job:
-    """Give the record of a new job; RefusedError says why there cannot be one."""
+    """Give the record of a new job; RefusedError says why there cannot be one.
+
+    With `oversize` it may want more nodes than there are, and waits for ever, as some batch systems let it.
+    """
     queue = submission.get("queue") or next(iter(settings.queues))
     nodes = int(submission.get("nodes", 1))
     if queue not in settings.queues:
         raise RefusedError(f"no queue {queue!r}; there are {', '.join(settings.queues)}")
-    if not 1 <= nodes <= settings.nodes:
+    if nodes < 1 or (nodes > settings.nodes and not submission.get("oversize")):
         raise RefusedError(f"{nodes} nodes asked for; this cluster has {settings.nodes}")
     walltime_s = _walltime(submission.get("walltime"), queue, settings)
     warn_signal, warn_before_s = None, 0.0
