@@ -10,6 +10,7 @@ from hpcharvest.errors import ConfigurationError
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.dialect import Dialect
 from hpcharvest.providers.local import LocalDialect
+from hpcharvest.providers.saga import EXAMPLE, SagaDialect, check
 from hpcharvest.providers.slurm import SlurmDialect
 
 ENTRY_POINTS = "hpcharvest.dialects"
@@ -34,7 +35,17 @@ def _slurm(site: Site) -> Dialect:
     return SlurmDialect()
 
 
-OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local, "slurm": _slurm}
+def _saga(site: Site) -> Dialect:
+    if not site.batch.command:
+        raise ConfigurationError(
+            f"site {site.site.name!r}: the saga dialect needs batch.command, with the URL that radical.saga is to "
+            f"speak to and a folder for what it submitted, such as {EXAMPLE}"
+        )
+    check(site.batch.command, site.batch.environment, site.site.name)
+    return SagaDialect(site.batch.command, cores=site.nodes.cores)
+
+
+OURS: dict[str, Callable[[Site], Dialect]] = {"local": _local, "saga": _saga, "slurm": _slurm}
 
 
 def dialect(site: Site) -> Dialect:
