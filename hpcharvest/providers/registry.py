@@ -58,10 +58,10 @@ def dialect(site: Site) -> Dialect:
         known = ", ".join(sorted({*OURS, *others}))
         raise ConfigurationError(f"no dialect {name!r} for site {site.site.name!r}; there are: {known}")
     try:
-        made: Dialect = others[name].load()(site)
-    except ImportError as error:
+        factory: Callable[[Site], Dialect] = others[name].load()
+    except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"the dialect {name!r} cannot be loaded: {error}") from error
-    return made
+    return factory(site)
 
 
 def batch_system(site: Site) -> BatchSystem:
