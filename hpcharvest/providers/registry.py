@@ -10,7 +10,7 @@ from hpcharvest.errors import ConfigurationError
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.dialect import Dialect
 from hpcharvest.providers.local import LocalDialect
-from hpcharvest.providers.saga import EXAMPLE, SagaDialect, check
+from hpcharvest.providers.saga import EXAMPLE, SagaDialect, check, is_one_host
 from hpcharvest.providers.slurm import SlurmDialect
 
 ENTRY_POINTS = "hpcharvest.dialects"
@@ -40,6 +40,11 @@ def _saga(site: Site) -> Dialect:
         raise ConfigurationError(
             f"site {site.site.name!r}: the saga dialect needs batch.command, with the URL that radical.saga is to "
             f"speak to and a folder for what it submitted, such as {EXAMPLE}"
+        )
+    if is_one_host(site.batch.command) and site.allocation.max_nodes > 1:
+        raise ConfigurationError(
+            f"site {site.site.name!r}: SAGA's fork:// has one node, this host, but allocation.max_nodes is "
+            f"{site.allocation.max_nodes}"
         )
     check(site.batch.command, site.batch.environment, site.site.name)
     return SagaDialect(site.batch.command, cores=site.nodes.cores)

@@ -52,11 +52,11 @@ class SagaDialect:
 
     def directives(self, request: BatchRequest) -> Sequence[str]:
         """Say that all nodes are this very host where there is no batch system; the rest is on the command line."""
-        here = any(scheme in word for word in self._command for scheme in ("fork://", "local://"))
-        return [f"# {request.tag}", *(["export HPCHARVEST_VIRTUAL_NODES=1"] if here else ())]
+        alone = is_one_host(self._command)
+        return [f"# {request.tag}", *(["export HPCHARVEST_VIRTUAL_NODES=1"] if alone else ())]
 
     def submit_argv(self, request: BatchRequest) -> Sequence[str]:
-        """Give the command that submits `request.script`. SAGA has no warning signal and no word for a QOS."""
+        """Give the command that submits `request.script`. SAGA has no word for a QOS."""
         # SAGA's Slurm takes the QOS so.
         queue = f"{request.shape.partition}:{request.qos}" if request.qos else request.shape.partition
         return [
@@ -66,6 +66,7 @@ class SagaDialect:
             f"--nodes={request.shape.nodes}",
             f"--cores={self._cores}",
             f"--walltime={request.shape.walltime_s}",
+            f"--warning={request.signal_before_end_s}",
             f"--queue={queue}",
             f"--project={request.account}",
             *(f"--attribute={option}" for option in request.options),
@@ -110,6 +111,11 @@ class SagaDialect:
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these batch jobs, and keeps those that wait from starting."""
         return [*self._command, "cancel", *ids]
+
+
+def is_one_host(command: Sequence[str]) -> bool:
+    """Tell whether SAGA is to start processes on this very host, without a batch system."""
+    return any(word.removeprefix("--url=").startswith(("fork:", "local:")) for word in command)
 
 
 def check(command: Sequence[str], environment: Mapping[str, str], name: str) -> None:

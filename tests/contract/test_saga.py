@@ -7,7 +7,9 @@ on a real Slurm.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -23,6 +25,8 @@ from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.saga import SagaDialect, check
 from hpcharvest.sandbox.batch.cluster import Cluster
 from hpcharvest.sandbox.batch.settings import Settings
+from hpcharvest.sandbox.world import Recipe
+from tests import worlds
 from tests.contract.test_provider import (  # noqa: F401 - collected here, with the place of this module
     test_a_batch_job_gets_its_nodes_its_id_and_its_deadline,
     test_a_batch_job_is_cancelled_and_may_be_cancelled_again,
@@ -121,7 +125,8 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_python_without_radical_saga_is_told_at_the_start(tmp_path: Path) -> None:
-    words = command(sys.executable, "slurm://localhost/", tmp_path)
+    # Without its site-packages no Python has radical.saga.
+    words = [sys.executable, "-S", *command(sys.executable, "slurm://localhost/", tmp_path)[1:]]
     with pytest.raises(ConfigurationError, match=r"No module named 'radical'.*Install hpcharvest\[saga\]"):
         check(words, python_path(ROOT), "here")
 
@@ -169,3 +174,35 @@ def test_what_was_submitted_without_an_answer_is_found_by_its_name(place: Place)
     place.until(batch_id, BatchState.RUNNING)
     assert place.submit(request) == batch_id
     place.end(batch_id)
+
+
+def test_whenever_a_submission_is_killed_its_tag_runs_once(place: Place) -> None:
+    assert isinstance(place.system.dialect, SagaDialect)
+    longest_s = 0.3 if place.too_large else 1.5
+    requests = [place.request('echo "$HPCHARVEST_BATCH_ID" >>"$0/ran"') for _ in range(12)]
+    for number, request in enumerate(requests):
+        argv = [*place.system._prefix, *place.system.dialect.submit_argv(request)]
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asked:
+            time.sleep(longest_s * number / len(requests))
+            asked.kill()
+    ids = {request.folder: place.system.find(request.tag) or place.submit(request) for request in requests}
+    for folder, batch_id in ids.items():
+        place.until(batch_id, BatchState.COMPLETED)
+        assert (folder / "ran").read_text() == f"{batch_id}\n"
+
+
+def test_jobs_are_harvested_through_it_and_all_books_agree(tmp_path: Path) -> None:
+    with Cluster(tmp_path / "spool", Settings(nodes=2, cores_per_node=2, kill_grace_s=0.3)) as cluster:
+        batch = {
+            "dialect": "saga",
+            "command": command(sys.executable, f"sandbox://{cluster.spool}", tmp_path / "saga"),
+            "environment": python_path(STAND_IN, ROOT),
+        }
+        # The nodes of the embedded batch system are this very host.
+        prologue = tmp_path / "prologue.sh"
+        prologue.write_text("export HPCHARVEST_VIRTUAL_NODES=1\n")
+        recipe = Recipe(nodes=2, batch=batch, software={"prologue": str(prologue)})
+        with worlds.world(tmp_path, recipe) as world, worlds.Controller(world):
+            numbers = worlds.submit(world, [worlds.job() for _ in range(3)])
+            worlds.until_all_over(world)
+            worlds.assert_books_agree(world, numbers)

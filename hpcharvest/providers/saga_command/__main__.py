@@ -58,6 +58,7 @@ def _parser() -> Parser:
     submit.add_argument("--tag", required=True, type=_tag)
     for name in ("--nodes", "--cores", "--walltime"):
         submit.add_argument(name, type=int, required=True)
+    submit.add_argument("--warning", type=int, default=0, metavar="S", help="SIGUSR1 so long before the end")
     submit.add_argument("--queue", default="")
     submit.add_argument("--project", default="")
     submit.add_argument("--attribute", action="append", default=[], metavar="NAME=VALUE")
@@ -89,6 +90,7 @@ def _wish(args: argparse.Namespace) -> Wish:
         nodes=args.nodes,
         cores=args.cores,
         walltime_s=args.walltime,
+        warning_s=args.warning,
         queue=args.queue,
         project=args.project,
         attributes=tuple(args.attribute),

@@ -12,6 +12,9 @@ from hpcharvest.providers.saga_command.records import Record, Records, Wish
 SHOWN_S: Final = 3600.0
 """So long is told, unasked, of what is over."""
 
+LOST_S: Final = 3600.0
+"""So long is looked for a batch job whose submission was not answered; then it is kept from starting."""
+
 
 def submit(saga: Reach, records: Records, wish: Wish, now: float) -> str:
     """Submit a batch job; give its id. Raises Refused.
@@ -66,6 +69,8 @@ def cancel(saga: Reach, records: Records, ids: Sequence[str]) -> Iterator[str]:
 def _ask(saga: Reach, record: Record, now: float) -> Said | None:
     saga_id = record.saga_id
     told = saga.state(saga_id) if saga_id and needs_saga(record.marks()) else None
+    if not saga_id and now - record.submitted_at > LOST_S:
+        record.revoke()
     # Read after SAGA was asked: what ended meanwhile has left its mark.
     said = judge(record.marks(), told, now)
     if said is not None and said.state in ENDS:

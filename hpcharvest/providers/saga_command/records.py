@@ -52,13 +52,13 @@ HPCHARVEST_SAGA_ID={id}
 HPCHARVEST_SAGA_RESTART=$count
 HPCHARVEST_SAGA_DEADLINE=$((began + {walltime_s}))
 export HPCHARVEST_SAGA_NODES HPCHARVEST_SAGA_ID HPCHARVEST_SAGA_RESTART HPCHARVEST_SAGA_DEADLINE
-timeout --foreground --kill-after=30 {walltime_s} bash {script} >{stdout} 2>{stderr} &
+{timeouts} bash {script} >{stdout} 2>{stderr} &
 child=$!
 trap 'kill -TERM $child' TERM INT
 wait $child
 code=$?
 while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
-echo "$code" >"$here/end.new" && mv "$here/end.new" "$here/end.$count"
+echo "$code $(date +%s)" >"$here/end.new" && mv "$here/end.new" "$here/end.$count"
 exit $code
 """
 
@@ -73,6 +73,8 @@ class Wish:
     cores: int
     """Cores of a node."""
     walltime_s: int
+    warning_s: int = 0
+    """Send SIGUSR1 so many seconds before the walltime is over; 0: do not."""
     queue: str = ""
     project: str = ""
     attributes: tuple[str, ...] = ()
@@ -119,16 +121,20 @@ class Record:
         """Whether it was kept from starting."""
         return _text(self.folder / "start.0") == REVOKED
 
+    @property
+    def submitted_at(self) -> float:
+        """When the intent was written."""
+        return (self.folder / "job.json").stat().st_mtime
+
     def marks(self) -> Marks:
         """Read what it left."""
         newest = self._starts() - 1
-        end = self.folder / f"end.{newest}"
-        code = _text(end)
+        began, end = _text(self.folder / f"start.{newest}"), _text(self.folder / f"end.{newest}").split()
         return Marks(
             walltime_s=int(_read(self.folder / "job.json").get("walltime_s", 0)),
-            began=float(_text(self.folder / f"start.{newest}") or 0) if newest >= 0 and not self.revoked else None,
-            ended=end.stat().st_mtime if code else None,
-            code=int(code or 0),
+            began=float(began) if began and not self.revoked else None,
+            ended=float(end[1]) if end else None,
+            code=int(end[0]) if end else 0,
             cancelled=self.revoked or (self.folder / "cancelled").exists(),
         )
 
@@ -205,11 +211,23 @@ def _start(folder: Path, wish: Wish) -> str:
         here=shlex.quote(str(folder)),
         id=shlex.quote(folder.name),
         walltime_s=wish.walltime_s,
+        timeouts=" ".join(_timeouts(wish)),
         script=shlex.quote(str(wish.script)),
         stdout=shlex.quote(str(place / "stdout")),
         stderr=shlex.quote(str(place / "stderr")),
         revoked=REVOKED,
     )
+
+
+def _timeouts(wish: Wish) -> Iterator[str]:
+    """Give the words that end a script with its walltime, on whatever SAGA reaches, and warn it before.
+
+    `timeout` hands a signal on to its own child: so the outer one's reaches the script too.
+    """
+    yield f"timeout --foreground --kill-after=30 {wish.walltime_s}"
+    early = wish.walltime_s - wish.warning_s
+    if wish.warning_s and early > 0:
+        yield f"timeout --foreground --preserve-status --signal=USR1 {early}"
 
 
 def _text(path: Path) -> str:
