@@ -83,7 +83,7 @@ class SagaDialect:
         try:
             (line,) = _lines(spoken)
             return str(line["id"])
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, RecursionError) as error:
             raise SubmissionUnknown(f"SAGA's answer has no batch id: {spoken.out.strip()!r}") from error
 
     def status_argv(self) -> Sequence[str]:
@@ -96,7 +96,7 @@ class SagaDialect:
             raise BatchUnreachable(_said(spoken))
         try:
             said = [_status(line) for line in _lines(spoken)]
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, RecursionError) as error:
             raise BatchUnreachable(f"SAGA's answer makes no sense: {error!r}") from error
         return {one.id: one for one in said}
 

@@ -222,9 +222,9 @@ def _start(folder: Path, wish: Wish) -> str:
 def _timeouts(wish: Wish) -> Iterator[str]:
     """Give the words that end a script with its walltime, on whatever SAGA reaches, and warn it before.
 
-    `timeout` hands a signal on to its own child: so the outer one's reaches the script too.
+    The end is for all its processes, which are in one group then; the warning is for the script alone.
     """
-    yield f"timeout --foreground --kill-after=30 {wish.walltime_s}"
+    yield f"timeout --kill-after=30 {wish.walltime_s}"
     early = wish.walltime_s - wish.warning_s
     if wish.warning_s and early > 0:
         yield f"timeout --foreground --preserve-status --signal=USR1 {early}"
