@@ -15,7 +15,7 @@ from hpcharvest.errors import BatchUnreachable, ConfigurationError, SubmissionRe
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
 
-REFUSED_EXIT, UNREACHABLE_EXIT, UNUSABLE_EXIT = 1, 2, 3
+UNREACHABLE_EXIT, UNUSABLE_EXIT, REFUSED_EXIT, USAGE_EXIT = 2, 3, 4, 64
 """The exit codes by which the command line says so."""
 EXAMPLE: Final = (
     '["python3", "-m", "hpcharvest.providers.saga_command", "--url", "slurm://localhost/", "--folder", "/shared/saga"]'
@@ -78,7 +78,7 @@ class SagaDialect:
         if spoken.exit_code == UNREACHABLE_EXIT:
             raise BatchUnreachable(_said(spoken))
         if spoken.exit_code != 0:
-            known = spoken.exit_code in {REFUSED_EXIT, UNUSABLE_EXIT, 64}
+            known = spoken.exit_code in {REFUSED_EXIT, UNUSABLE_EXIT, USAGE_EXIT}
             raise (SubmissionRefused if known else SubmissionUnknown)(_said(spoken))
         try:
             (line,) = _lines(spoken)

@@ -18,7 +18,7 @@ from typing import Final
 
 import pytest
 
-from hpcharvest.errors import ConfigurationError, SubmissionRefused
+from hpcharvest.errors import ConfigurationError, SubmissionRefused, SubmissionUnknown
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.batch import BatchSystem
@@ -174,6 +174,14 @@ def test_what_was_submitted_without_an_answer_is_found_by_its_name(place: Place)
     place.until(batch_id, BatchState.RUNNING)
     assert place.submit(request) == batch_id
     place.end(batch_id)
+
+
+def test_what_breaks_in_between_may_have_been_submitted(place: Place, tmp_path: Path) -> None:
+    assert isinstance(place.system.dialect, SagaDialect)
+    (tmp_path / "file").touch()
+    words = [*place.system._prefix, *place.system.dialect._command[:-1], str(tmp_path / "file")]
+    with pytest.raises(SubmissionUnknown, match="NotADirectoryError"):
+        BatchSystem(SagaDialect(words, cores=1)).submit(place.request("true"))
 
 
 def test_whenever_a_submission_is_killed_its_tag_runs_once(place: Place) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ BADLY = Marks(walltime_s=60, began=NOW - 10, ended=NOW, code=3)
 LATE = Marks(walltime_s=60, began=NOW - 60, ended=NOW, code=124)
 ENDED_BY_US = Marks(walltime_s=60, began=NOW - 10, ended=NOW, code=143, cancelled=True)
 STOPPED = Marks(walltime_s=60, began=NOW - 10, cancelled=True)
-REVOKED = Marks(walltime_s=60, cancelled=True)
+REVOKED = Marks(walltime_s=60, cancelled=True, revoked=True)
 OLD = Marks(walltime_s=60, began=NOW - 61 - LATE_S)
 
 
@@ -50,6 +51,8 @@ class ToldSaga:
 
     def state(self, saga_id: str) -> str | None:
         self.questions += 1
+        if self.states.get(saga_id) == "error":
+            raise Unreachable("SAGA stumbled")
         return self.states.get(saga_id)
 
     def ids(self) -> Sequence[str]:
@@ -60,6 +63,8 @@ class ToldSaga:
 
     def cancel(self, saga_id: str) -> None:
         self.cancelled.append(saga_id)
+        if self.states.get(saga_id) == "error":
+            raise Unreachable("SAGA stumbled")
 
 
 @pytest.fixture
@@ -101,7 +106,9 @@ def start(record: Record, **environment: str) -> int:
         (RUNS, "Failed", "FAILED"),
         (RUNS, "Canceled", "CANCELLED"),
         (RUNS, None, "RUNNING"),
-        (OLD, None, "UNKNOWN"),
+        (OLD, None, None),
+        (OLD, "Unknown", None),
+        (OLD, "Running", "RUNNING"),
         (WAITS, None, None),
         (WELL, "Running", "COMPLETED"),
         (WELL, "Failed", "COMPLETED"),
@@ -120,6 +127,10 @@ def start(record: Record, **environment: str) -> int:
         (STOPPED, "Failed", "CANCELLED"),
         (STOPPED, "Running", "RUNNING"),
         (REVOKED, None, "CANCELLED"),
+        (REVOKED, "Unknown", "CANCELLED"),
+        (REVOKED, "Pending", "PENDING"),
+        (REVOKED, "Failed", "CANCELLED"),
+        (WAITS, "Unknown", "UNKNOWN"),
     ],
 )
 def test_marks_come_before_sagas_word_and_no_end_is_guessed(marks: Marks, told: str | None, state: str | None) -> None:
@@ -217,6 +228,19 @@ def test_what_waits_cannot_start_after_it_was_cancelled(saga: ToldSaga, records:
     assert said(saga, records) == {"tag": "CANCELLED"}
     (record,) = records
     assert start(record) == 98
+
+
+def test_one_that_saga_stumbles_over_hides_nobody(saga: ToldSaga, records: Records, tmp_path: Path) -> None:
+    for tag in ("a", "b"):
+        desk.submit(saga, records, replace(wish(tmp_path), tag=tag), NOW)
+    saga.states["[x]-[1]"] = "error"
+    assert said(saga, records) == {"a": "UNKNOWN", "b": "PENDING"}
+    with pytest.raises(Unreachable):
+        list(desk.cancel(saga, records, ["a", "b"]))
+    assert saga.cancelled == ["[x]-[1]", "[x]-[2]"]
+    saga.states["[x]-[2]"] = "error"
+    with pytest.raises(Unreachable):
+        said(saga, records)
 
 
 def test_each_start_counts_and_leaves_its_end(saga: ToldSaga, records: Records, tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def test_the_batch_id_is_found() -> None:
 @pytest.mark.parametrize(
     ("spoken", "error"),
     [
-        (Spoken(exit_code=1, out="", err="chatter\nno such queue"), SubmissionRefused),
+        (Spoken(exit_code=4, out="", err="chatter\nno such queue"), SubmissionRefused),
+        (Spoken(exit_code=1, out="", err="Traceback\nOSError: no such queue"), SubmissionUnknown),
         (Spoken(exit_code=2, out="", err="chatter\nno such queue"), BatchUnreachable),
         (Spoken(exit_code=3, out="", err="no such queue"), SubmissionRefused),
         (Spoken(exit_code=64, out="", err="no such queue"), SubmissionRefused),

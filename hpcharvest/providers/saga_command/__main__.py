@@ -1,7 +1,7 @@
 """The command line. Answers are lines of JSON; the last one says how many there were, so that none is missed.
 
-Exit codes: 0 done, 1 refused (the reason on stderr), 2 batch system unreachable (which says nothing about any job), 3
-radical.saga cannot be used here, 64 wrong usage.
+Exit codes: 0 done, 1 something broke that nobody foresaw, 2 batch system unreachable (which says nothing about any
+job), 3 radical.saga cannot be used here, 4 refused (the reason on stderr), 64 wrong usage.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, NoReturn
 
 from hpcharvest.providers.saga_command import desk
 from hpcharvest.providers.saga_command.reach import Refused, SagaReach, Unreachable, Unusable, load
 from hpcharvest.providers.saga_command.records import Records, Wish
 
-REFUSED, UNREACHABLE, UNUSABLE, USAGE = 1, 2, 3, 64
+UNREACHABLE, UNUSABLE, REFUSED, USAGE = 2, 3, 4, 64
 _EXITS: Final = {Refused: REFUSED, Unreachable: UNREACHABLE, Unusable: UNUSABLE}
 
 
@@ -111,8 +112,17 @@ def _tag(text: str) -> str:
     return text
 
 
-if __name__ == "__main__":
-    code = main(sys.argv[1:])
+def _leave(code: int) -> NoReturn:
+    """End at once: SAGA's threads and shells would keep us, some for ever."""
     sys.stderr.flush()
-    # SAGA's threads and shells would keep us, some for ever.
     os._exit(code)
+
+
+def _broken(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.__excepthook__(kind, error, trace)
+    _leave(1)
+
+
+if __name__ == "__main__":
+    sys.excepthook = _broken
+    _leave(main(sys.argv[1:]))

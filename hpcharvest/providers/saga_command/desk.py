@@ -40,33 +40,67 @@ def submit(saga: Reach, records: Records, wish: Wish, now: float) -> str:
 
 
 def status(saga: Reach, records: Records, now: float, ids: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """Tell of each batch job that goes on or ended lately; with `ids`, of these, however long they are over."""
+    """Tell of each batch job that goes on or ended lately; with `ids`, of these, however long they are over.
+
+    One of which SAGA cannot say anything is UNKNOWN. Raises Unreachable if that is so of all that it was asked about.
+    """
     _find_lost(saga, records)
+    asking = _Asking(saga)
     for record in records:
         if ids and record.id not in ids:
             continue
         over = record.over
         if over is not None and not ids and now - (record.folder / "over.json").stat().st_mtime > SHOWN_S:
             continue
-        said = over or _ask(saga, record, now)
+        said = over or _ask(asking, record, now)
         if said is not None:
             words = f"{said.words} {record.saga_id}".strip()
             yield {"id": record.id, "state": said.state, "words": words, "tag": record.tag}
+    if asking.error is not None and not asking.answers:
+        raise asking.error
 
 
 def cancel(saga: Reach, records: Records, ids: Sequence[str]) -> Iterator[str]:
-    """End these batch jobs, and give those that there are. One that has not begun can then not begin any more."""
+    """End these batch jobs, and give those that there are. One that has not begun can then not begin any more.
+
+    Raises Unreachable when all were tried, if one of them could not be ended.
+    """
+    error = None
     for record in records:
         if record.id not in ids or record.over:
             continue
         record.note_cancelled()
         record.revoke()
-        if record.saga_id:
-            saga.cancel(record.saga_id)
-        yield record.id
+        try:
+            if record.saga_id:
+                saga.cancel(record.saga_id)
+        except Unreachable as unreachable:
+            error = unreachable
+        else:
+            yield record.id
+    if error is not None:
+        raise error
 
 
-def _ask(saga: Reach, record: Record, now: float) -> Said | None:
+class _Asking:
+    """Asks SAGA about one after the other, and does not let one that it stumbles over hide the others."""
+
+    def __init__(self, saga: Reach) -> None:
+        self._saga = saga
+        self.error: Unreachable | None = None
+        self.answers = 0
+
+    def state(self, saga_id: str) -> str | None:
+        try:
+            told = self._saga.state(saga_id)
+        except Unreachable as error:
+            self.error = error
+            return "Unknown"
+        self.answers += 1
+        return told
+
+
+def _ask(saga: Reach | _Asking, record: Record, now: float) -> Said | None:
     saga_id = record.saga_id
     told = saga.state(saga_id) if saga_id and needs_saga(record.marks()) else None
     if not saga_id and now - record.submitted_at > LOST_S:

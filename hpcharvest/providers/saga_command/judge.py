@@ -26,7 +26,7 @@ SAGA: Final = {
 """The words of SAGA's job model; another one, and its own `Unknown`, is UNKNOWN."""
 
 LATE_S: Final = 300.0
-"""So long after its walltime nobody believes any more that a batch job runs of which SAGA knows nothing."""
+"""So long after its walltime a batch job does not run any more, whatever SAGA knows of it: it ends itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,8 @@ class Marks:
     """The exit code with which it ended."""
     cancelled: bool = False
     """Whether we asked for its end."""
+    revoked: bool = False
+    """Whether it was kept from starting, and cannot any more."""
 
     @property
     def is_over_time(self) -> bool:
@@ -66,8 +68,9 @@ def judge(marks: Marks, told: str | None, now: float) -> Said | None:
     """Say what is known; `told` is SAGA's word, None: it does not know the batch job. None: nothing is known of it."""
     if marks.ended is not None and marks.code == 0:
         return Said(state=COMPLETED, words="its script ended with exit code 0")
-    if told is None:
-        return _without_saga(marks, now)
+    late = marks.began is not None and now - marks.began > marks.walltime_s + LATE_S
+    if told is None or (told not in SAGA and (late or marks.revoked)):
+        return _without_saga(marks, late=late)
     state = SAGA.get(told, UNKNOWN)
     if marks.ended is not None:
         # SAGA's view may be old, or the batch system starts it again: its exit code is an end with SAGA's word only.
@@ -79,14 +82,12 @@ def judge(marks: Marks, told: str | None, now: float) -> Said | None:
     return Said(state=state, words=told)
 
 
-def _without_saga(marks: Marks, now: float) -> Said | None:
+def _without_saga(marks: Marks, *, late: bool) -> Said | None:
     if marks.ended is not None:
         return _failed(marks, "SAGA does not know it")
     if marks.began is None:
-        return Said(state=CANCELLED, words="revoked before it began") if marks.cancelled else None
-    if now - marks.began > marks.walltime_s + LATE_S:
-        return Said(state=UNKNOWN, words="it began, left no end, and SAGA does not know it")
-    return Said(state=RUNNING, words="it began; SAGA does not know it")
+        return Said(state=CANCELLED, words="kept from starting") if marks.revoked else None
+    return None if late else Said(state=RUNNING, words="it began; SAGA does not know it")
 
 
 def _failed(marks: Marks, told: str) -> Said:

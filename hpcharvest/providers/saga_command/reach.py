@@ -98,7 +98,7 @@ class SagaReach:
         """Give SAGA's word for a batch job's state; None: it does not know it."""
         try:
             return str(self._service.get_job(saga_id).state)
-        except self._saga.DoesNotExist:
+        except (self._saga.DoesNotExist, self._saga.BadParameter):  # the latter of `fork://`
             return None
         except Exception as error:
             raise Unreachable(_words(error)) from error
@@ -123,7 +123,7 @@ class SagaReach:
             job = self._service.get_job(saga_id)
             if job.state not in {"Done", "Failed", "Canceled"}:
                 job.cancel()
-        except self._saga.DoesNotExist:
+        except (self._saga.DoesNotExist, self._saga.BadParameter):
             return
         except Exception as error:
             raise Unreachable(_words(error)) from error

@@ -130,12 +130,14 @@ class Record:
         """Read what it left."""
         newest = self._starts() - 1
         began, end = _text(self.folder / f"start.{newest}"), _text(self.folder / f"end.{newest}").split()
+        revoked = self.revoked
         return Marks(
             walltime_s=int(_read(self.folder / "job.json").get("walltime_s", 0)),
-            began=float(began) if began and not self.revoked else None,
+            began=float(began) if began and not revoked else None,
             ended=float(end[1]) if end else None,
             code=int(end[0]) if end else 0,
-            cancelled=self.revoked or (self.folder / "cancelled").exists(),
+            cancelled=revoked or (self.folder / "cancelled").exists(),
+            revoked=revoked,
         )
 
     def revoke(self) -> bool:

@@ -42,6 +42,10 @@ class DoesNotExist(SagaException):
     """There is no such batch job."""
 
 
+class BadParameter(SagaException, ValueError):
+    """What was asked for makes no sense."""
+
+
 class NoSuccess(SagaException):
     """It did not work, and nobody knows why."""
 
