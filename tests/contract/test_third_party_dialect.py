@@ -55,7 +55,8 @@ def example() -> tuple[str, str]:
 def wheel(folder: Path) -> Path:
     """Build the page's package as a wheel, which is a zip; a build backend is not there everywhere."""
     text, module = example()
-    project = tomllib.loads(text)["project"]
+    told = tomllib.loads(text)
+    project, (python,) = told["project"], told["tool"]["setuptools"]["py-modules"]
     name, version = project["name"].replace("-", "_"), project["version"]
     points = "".join(
         f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in given.items())
@@ -64,7 +65,7 @@ def wheel(folder: Path) -> Path:
     info = f"{name}-{version}.dist-info"
     requires = "".join(f"Requires-Dist: {one}\n" for one in project["dependencies"])
     files = {
-        f"{name}.py": module,
+        f"{python}.py": module,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {version}\n{requires}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": points,
