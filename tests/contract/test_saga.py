@@ -27,6 +27,13 @@ from hpcharvest.sandbox.batch.cluster import Cluster
 from hpcharvest.sandbox.batch.settings import Settings
 from hpcharvest.sandbox.world import Recipe
 from tests import worlds
+from tests.contract.test_parsl_face import (  # noqa: F401 - the same
+    PROGRAMS,
+    test_a_block_has_the_nodes_of_its_own_submission,
+    test_a_block_outlives_its_process_and_is_adopted,
+    test_a_block_that_breaks_is_told_with_its_own_words,
+    test_parsls_executor_runs_apps_in_a_block_that_is_a_batch_job_and_ends_when_it_is_scaled_in,
+)
 from tests.contract.test_provider import (  # noqa: F401 - collected here, with the place of this module
     test_a_batch_job_gets_its_nodes_its_id_and_its_deadline,
     test_a_batch_job_is_cancelled_and_may_be_cancelled_again,
@@ -120,8 +127,10 @@ PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
 
 @pytest.fixture(scope="module", params=list(PLACES))
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with PLACES[request.param](tmp_path_factory.mktemp("saga")) as made:
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}")
+        with PLACES[request.param](tmp_path_factory.mktemp("saga")) as made:
+            yield made
 
 
 def test_a_python_without_radical_saga_is_told_at_the_start(tmp_path: Path) -> None:
