@@ -39,10 +39,11 @@ until ln "$claim" "$here/start.$count" 2>/dev/null; do
     count=$((count + 1))
 done
 rm -f "$claim"
+hosts=${{PBS_NODEFILE:-${{COBALT_NODEFILE:-$LSB_DJOB_HOSTFILE}}}}
 if [ -n "$SLURM_JOB_NODELIST" ]; then
     HPCHARVEST_SAGA_NODES=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd, -)
-elif [ -n "${{PBS_NODEFILE:-$COBALT_NODEFILE}}" ]; then
-    HPCHARVEST_SAGA_NODES=$(sort -u "${{PBS_NODEFILE:-$COBALT_NODEFILE}}" | paste -sd, -)
+elif [ -n "$hosts" ]; then
+    HPCHARVEST_SAGA_NODES=$(sort -u "$hosts" | paste -sd, -)
 elif [ -n "$LSB_HOSTS" ]; then
     HPCHARVEST_SAGA_NODES=$(printf '%s\\n' $LSB_HOSTS | sort -u | paste -sd, -)
 else
