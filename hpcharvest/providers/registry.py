@@ -14,6 +14,7 @@ from hpcharvest.providers.dialect import Dialect
 from hpcharvest.providers.local import LocalDialect
 from hpcharvest.providers.lsf import LsfDialect
 from hpcharvest.providers.pbs import VARIANTS, PbsDialect
+from hpcharvest.providers.saga import EXAMPLE, SagaDialect, check, is_one_host
 from hpcharvest.providers.slurm import SlurmDialect
 
 ENTRY_POINTS = "hpcharvest.dialects"
@@ -53,6 +54,21 @@ def _lsf(site: Site) -> Dialect:
     return LsfDialect()
 
 
+def _saga(site: Site) -> Dialect:
+    if not site.batch.command:
+        raise ConfigurationError(
+            f"site {site.site.name!r}: the saga dialect needs batch.command, with the URL that radical.saga is to "
+            f"speak to and a folder for what it submitted, such as {EXAMPLE}"
+        )
+    if is_one_host(site.batch.command) and site.allocation.max_nodes > 1:
+        raise ConfigurationError(
+            f"site {site.site.name!r}: SAGA's fork:// has one node, this host, but allocation.max_nodes is "
+            f"{site.allocation.max_nodes}"
+        )
+    check(site.batch.command, site.batch.environment, site.site.name)
+    return SagaDialect(site.batch.command, cores=site.nodes.cores)
+
+
 def _no_command(site: Site) -> None:
     if site.batch.command:
         raise ConfigurationError(
@@ -75,6 +91,7 @@ OURS: dict[str, Callable[[Site], Dialect]] = {
     **dict.fromkeys(VARIANTS, _pbs),
     "cobalt": _cobalt,
     "lsf": _lsf,
+    "saga": _saga,
 }
 
 
@@ -88,10 +105,10 @@ def dialect(site: Site) -> Dialect:
         known = ", ".join(sorted({*OURS, *others}))
         raise ConfigurationError(f"no dialect {name!r} for site {site.site.name!r}; there are: {known}")
     try:
-        made: Dialect = others[name].load()(site)
-    except ImportError as error:
+        factory: Callable[[Site], Dialect] = others[name].load()
+    except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"the dialect {name!r} cannot be loaded: {error}") from error
-    return made
+    return factory(site)
 
 
 def batch_system(site: Site) -> BatchSystem:

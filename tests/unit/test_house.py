@@ -231,6 +231,7 @@ RULES: Final[Mapping[str, Rule]] = {
             "hpcharvest/jumbo/slot.py": "payloads, inside an allocation",
             "hpcharvest/jumbo/tarball.py": "a child of the runner packs what is large",
             "hpcharvest/providers/batch.py": "the batch system's commands",
+            "hpcharvest/providers/saga.py": "radical.saga, tried at the start: it changes the process that imports it",
             "hpcharvest/sandbox/batch/cluster.py": "the embedded batch system's daemon",
             "hpcharvest/sandbox/batch/launch.py": "the embedded batch system's jobs",
             "hpcharvest/sandbox/slurm.py": "the daemons of a Slurm of our own, and its commands",
