@@ -23,6 +23,7 @@ from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.saga import SagaDialect, check
+from hpcharvest.sandbox import slurm as service
 from hpcharvest.sandbox.batch.cluster import Cluster
 from hpcharvest.sandbox.batch.settings import Settings
 from hpcharvest.sandbox.world import Recipe
@@ -46,7 +47,6 @@ from tests.contract.test_provider import (  # noqa: F401 - collected here, with 
     test_the_words_of_the_runner_are_kept,
     test_what_waits_says_so_and_may_be_cancelled,
 )
-from tests.services import slurm as service
 from tests.services.places import Place
 
 ROOT = Path(__file__).parents[2]
