@@ -9,7 +9,7 @@ from types import MappingProxyType
 import click
 
 from hpcharvest.cli import options
-from hpcharvest.cli.checks import folders, partners, state
+from hpcharvest.cli.checks import container, folders, partners, state
 from hpcharvest.cli.checks.finding import Check, Finding, Level, failure, ok
 from hpcharvest.cli.output import Output
 from hpcharvest.cli.page import Listing, Page
@@ -29,6 +29,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "PanDA server": partners.panda,
         "batch system": partners.batch,
         "runner": partners.runner,
+        "containers": container.engine,
         "transformations": folders.transformations,
         "storage": folders.storage,
     }

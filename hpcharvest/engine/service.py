@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from hpcharvest.apps.bind import Dags
 from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.config.schema import Configuration
-from hpcharvest.engine import launch
+from hpcharvest.engine import images, launch
 from hpcharvest.engine.allocations import Allocations
 from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.dag import DagWindow, Reporter
@@ -156,6 +156,7 @@ class Service:
             dags,
             folders=self._folders,
             storages={name: launch.storage(queue) for name, queue in configuration.queues.items()},
+            image=lambda job: images.wanted(job.spec, configuration.queues[job.queue], self._folders),
             size=configuration.controller.dag_window,
             sweeper=sweeper,
         )

@@ -77,7 +77,7 @@ def start(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        launched = len(argv) > len(task.argv)
+        launched = len(argv) > len(task.argv) or task.contained
         ours = isinstance(error, OSError) and (launched or error.errno in NOT_ITS_DOING)
         result = PayloadResult.NOT_RUN if ours else PayloadResult.FAILED
         return Stop(result, f"the payload cannot be started: {error}")

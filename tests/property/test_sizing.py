@@ -17,7 +17,7 @@ from hpcharvest.sizing.policy import Candidate, Limits, Plan, plan, why_never
 NOW = 1000.0
 limits_allowed = st.builds(
     Limits,
-    node=st.builds(NodeShape, cores=st.integers(1, 128), memory_mb=st.sampled_from([0, 1000, 64_000])),
+    node=st.builds(NodeShape, cores=st.integers(1, 128), memory_mb=st.sampled_from([0, 1000, 64_000]), gpus=st.just(4)),
     min_nodes=st.just(1),
     max_nodes=st.integers(1, 64),
     max_walltime_s=st.integers(120, 7200),

@@ -13,7 +13,7 @@ from hpcharvest.model.ids import Attempt, JobId
 from hpcharvest.model.job import PayloadOutcome
 from hpcharvest.model.states import PayloadResult
 
-LAUNCHER = ("mpiexec", "-hosts={hosts}", "{nodes}", "{ranks}", "{ranks_per_node}", "{cores}", "{other}")
+LAUNCHER = ("mpiexec", "-hosts={hosts}", "{nodes}", "{ranks}", "{ranks_per_node}", "{cores}", "{node_cores}", "{other}")
 
 
 def task(
@@ -52,8 +52,13 @@ def test_a_payload_here_needs_no_launcher(tmp_path: Path) -> None:
 
 
 def test_the_launcher_is_filled_in_and_the_payload_is_left_alone(tmp_path: Path) -> None:
-    words = command.words(task(tmp_path, mpi=True, ranks_per_node=3), ["n1", "n2"], LAUNCHER, here=True)
-    assert words == ["mpiexec", "-hosts=n1,n2", "2", "6", "3", "4", "{other}", "pay", "{hosts}"]
+    words = command.words(task(tmp_path, mpi=True, ranks_per_node=2), ["n1", "n2"], LAUNCHER, here=True)
+    assert words == ["mpiexec", "-hosts=n1,n2", "2", "4", "2", "2", "4", "{other}", "pay", "{hosts}"]
+
+
+def test_ranks_that_outnumber_the_cores_have_one_each(tmp_path: Path) -> None:
+    words = command.words(task(tmp_path, mpi=True, ranks_per_node=7), ["n1"], ("{ranks}", "{cores}"), here=True)
+    assert words[:2] == ["7", "1"]
 
 
 def test_a_payload_elsewhere_is_one_rank(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def panda(configuration: Configuration) -> Iterator[Finding]:
 
 def batch(configuration: Configuration) -> Iterator[Finding]:
     """Ask each site's batch system about our batch jobs."""
-    for here in _sites(configuration):
+    for here in sites(configuration):
         try:
             said = batch_system(here).status()
         except HarvestError as error:
@@ -50,7 +50,7 @@ def batch(configuration: Configuration) -> Iterator[Finding]:
 
 def runner(configuration: Configuration) -> Iterator[Finding]:
     """Start each site's Python with the runner, which is to complain that it got no folder."""
-    for here in _sites(configuration):
+    for here in sites(configuration):
         argv = (str(here.software.python), "-m", "hpcharvest.jumbo")
         try:
             done = subprocess.run(
@@ -67,6 +67,6 @@ def runner(configuration: Configuration) -> Iterator[Finding]:
             yield failure(f"site {here.name}: {argv[0]} cannot run the runner: {last}", advice)
 
 
-def _sites(configuration: Configuration) -> list[Site]:
+def sites(configuration: Configuration) -> list[Site]:
     """Give each site once."""
     return list({queue.site.name: queue.site for queue in configuration.queues.values()}.values())
