@@ -17,7 +17,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from tests.services import postgresql, slurm
+from tests.services import podman, postgresql, slurm
 
 SESSION_VARIABLE: Final = "HPCHARVEST_TEST_SESSION"
 """Every process that a test starts inherits it, and with it is found again wherever it went."""
@@ -47,6 +47,7 @@ def _program(name: str) -> str | None:
 SERVICES: Final[Mapping[str, Callable[[], str | None]]] = {
     "mpi": _mpi,
     "openssl": lambda: _program("openssl"),
+    "podman": podman.available,
     "postgresql": postgresql.available,
     "pythia": lambda: _modules("pythia8mc", "pyhepmc"),
     "slurm": slurm.available,
