@@ -29,11 +29,23 @@ class Room:
         """Tell whether a task with this need may come in."""
         if need.cores > self.cores or need.memory_mb > self.memory_mb:
             return False
-        return not need.gpus or self._choice(need) is not None
+        if need.nodes > 1:
+            first = _first(need.gpus)
+            return self.gpus & first == first
+        return self.gpus.bit_count() >= need.gpus
 
     def gpus_for(self, need: Need) -> int:
-        """Choose the GPUs of a task that fits, as bits."""
-        return self._choice(need) or 0
+        """Choose the GPUs of a task that fits, as bits.
+
+        One on several nodes gets the first ones, as one variable names them on all its nodes; so others get the last
+        that are free.
+        """
+        if need.nodes > 1:
+            return _first(need.gpus)
+        rest = self.gpus
+        for _ in range(rest.bit_count() - need.gpus):
+            rest &= rest - 1
+        return rest
 
     def without(self, need: Need, gpus: int = 0) -> Room:
         """Give what is left after a task came in and took these GPUs."""
@@ -42,22 +54,6 @@ class Room:
     def again(self, need: Need, gpus: int = 0) -> Room:
         """Give what is there after a task went out that had these GPUs."""
         return Room(self.cores + need.cores, self.memory_mb + need.memory_mb, self.gpus | gpus)
-
-    def _choice(self, need: Need) -> int | None:
-        """Choose free GPUs: for a task on several nodes the first ones, since one variable names them on all its nodes.
-
-        So others get the last ones that are free.
-        """
-        if need.nodes > 1:
-            first = (1 << need.gpus) - 1
-            return first if self.gpus & first == first else None
-        rest, chosen = self.gpus, 0
-        for _ in range(need.gpus):
-            if not rest:
-                return None
-            last = 1 << (rest.bit_length() - 1)
-            rest, chosen = rest & ~last, chosen | last
-        return chosen
 
 
 def place(need: Need, rooms: Sequence[Room], held: Collection[int] = ()) -> tuple[int, ...] | None:
@@ -86,3 +82,8 @@ def hold(need: Need, rooms: Sequence[Room]) -> frozenset[int]:
 
     emptiest = sorted(range(len(rooms)), key=fullness)
     return frozenset(emptiest[: need.nodes])
+
+
+def _first(count: int) -> int:
+    """Give the bits of the first GPUs of a node."""
+    return (1 << count) - 1

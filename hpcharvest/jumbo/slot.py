@@ -17,7 +17,7 @@ from hpcharvest.messenger.protocol import Task
 from hpcharvest.model.states import PayloadResult
 
 NOT_ITS_DOING: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE})
-"""Why a process may fail to start although nothing is wrong with the payload; nor is a launcher that is missing."""
+"""Why a process may fail to start although nothing is wrong with the payload; nor is a missing launcher or engine."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import stat
 import tarfile
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcharvest.errors import ConfigurationError, UnsafeName
-from hpcharvest.jumbo import command, folder, surroundings, tarball, verdict
+from hpcharvest.jumbo import command, folder, slot, surroundings, tarball, verdict
 from hpcharvest.jumbo.verdict import Ending, Stop
 from hpcharvest.messenger.protocol import Task
 from hpcharvest.model.ids import Attempt, JobId
@@ -63,6 +64,17 @@ def test_ranks_that_outnumber_the_cores_have_one_each(tmp_path: Path) -> None:
 
 def test_a_payload_elsewhere_is_one_rank(tmp_path: Path) -> None:
     assert command.words(task(tmp_path), ["n2"], LAUNCHER, here=False)[:5] == ["mpiexec", "-hosts=n2", "1", "1", "1"]
+
+
+@pytest.mark.parametrize(("contained", "result"), [(False, PayloadResult.FAILED), (True, PayloadResult.NOT_RUN)])
+def test_a_container_engine_that_is_missing_is_not_the_payloads_doing(
+    tmp_path: Path, contained: bool, result: PayloadResult
+) -> None:
+    one = dataclasses.replace(task(tmp_path / "run"), contained=contained)
+    with Path(os.devnull).open("rb") as stdin:
+        stop = slot.start(one, ["/nowhere/engine"], {}, stdin.fileno())
+    assert isinstance(stop, Stop)
+    assert stop.result is result
 
 
 def test_surroundings_are_read_from_the_environment() -> None:
