@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,15 @@ case $1 in
 esac
 echo "end $job $attempt" >>"$TALLY"
 """
+RANK = """\
+#!/bin/sh
+# Tells which rank it is; the first waits for the others, and tells of all.
+echo "$PMI_RANK of $PMI_SIZE" >"rank.$PMI_RANK"
+[ "$PMI_RANK" = 0 ] || exit 0
+until [ -e rank.1 ] && [ -e rank.2 ] && [ -e rank.3 ]; do sleep 0.1; done
+cat rank.0 rank.1 rank.2 rank.3 >"$1"
+"""
+MPIEXEC = Path(sys.executable).with_name("mpiexec")
 ANSWERED_S = 120.0
 
 
@@ -85,6 +96,19 @@ def test_a_job_that_is_killed_leaves_no_container(tmp_path: Path, store: Path) -
         worlds.eventually(
             lambda: podman.call(store, "ps", "--all", "--quiet") == "", "no container is left", ANSWERED_S
         )
+
+
+@pytest.mark.needs("mpi")
+@pytest.mark.needs("podman")
+def test_ranks_are_started_outside_and_run_inside(tmp_path: Path, store: Path) -> None:
+    hydra = ["-launcher", "fork", "-hosts", "{hosts}", "-ppn", "{ranks_per_node}", "-n", "{ranks}"]
+    made = dataclasses.replace(recipe(tmp_path, store), launcher={"argv": [str(MPIEXEC), *hydra]})
+    made = dataclasses.replace(made, payload={**made.payload, "mpi": True, "ranks_per_node": 2})
+    with worlds.world(tmp_path, made, {"rank": RANK}) as inside, Controller(inside):
+        numbers = worlds.submit(inside, [worlds.job("{out}", transformation="rank", core_count=4)])
+        assert worlds.until_all_over(inside) == {numbers[0]: "finished"}
+        (out,) = inside.outputs.rglob("out.*.txt")
+        assert out.read_text() == "0 of 4\n1 of 4\n2 of 4\n3 of 4\n"
 
 
 def test_a_site_without_an_engine_refuses_a_job_that_wants_one(tmp_path: Path) -> None:
