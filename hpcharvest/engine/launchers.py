@@ -1,10 +1,12 @@
 """The launchers that we know: how each starts ranks, and how it is told of GPUs. Words in, words out. Pure.
 
 {hosts} {slots} {nodes} {ranks} {ranks_per_node} {cores} {node_cores} {all_cores} {gpus} are filled in by the runner
-(`jumbo.command`), which knows the nodes. The runner decides alone which payload has which cores and GPUs, so a launcher
-that hands out some itself (srun, jsrun, flux) is asked for just as many, and the others are kept from binding.
+(`jumbo.command`), which knows the nodes. The runner decides how many payloads run side by side; a launcher that hands
+out cores and GPUs itself (srun, jsrun, flux) is asked for just as many, and the others are kept from binding to cores.
+Where srun chooses the GPUs, it also sets the variable that names them, so those that the runner chose do not count.
 
-Sources: the launchers' own manuals. Hydra's mpiexec is run in tests; the others are not.
+Sources: the launchers' own manuals; srun as Slurm 22.05.8 did it. Hydra's mpiexec and srun are run in tests, the others
+are not.
 """
 
 from __future__ import annotations
@@ -49,8 +51,9 @@ LAUNCHERS: Mapping[LauncherName, Row] = MappingProxyType(
                 # Without --exact (Slurm 20.11) a step takes its nodes whole, and the next one waits for its end.
                 *("srun", "--exact", "--nodes={nodes}", "--nodelist={hosts}", "--ntasks={ranks}"),
                 *("--ntasks-per-node={ranks_per_node}", "--cpus-per-task={cores}"),
-            ),
-            gpus=("--gpus-per-node={gpus}",),
+                # Unless it says how many, be it 0, a step takes all GPUs that the batch job asked for.
+                "--gpus-per-node={gpus}",
+            )
         ),
         "aprun": Row(words=("aprun", "-n", "{ranks}", "-N", "{ranks_per_node}", "-d", "{cores}", "-L", "{hosts}")),
         "jsrun": Row(

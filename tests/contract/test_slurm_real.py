@@ -96,7 +96,7 @@ def test_a_batch_job_gets_its_nodes_its_id_and_its_deadline(place: Place) -> Non
 
 
 def test_srun_as_we_word_it_starts_a_rank_on_each_node(place: Place) -> None:
-    values = {"nodes": 2, "ranks": 2, "ranks_per_node": 1, "cores": 2, "hosts": '"$HPCHARVEST_NODES"'}
+    values = {"nodes": 2, "ranks": 2, "ranks_per_node": 1, "cores": 2, "gpus": 0, "hosts": '"$HPCHARVEST_NODES"'}
     words = " ".join(LAUNCHERS["srun"].words).format(**values)
     request = place.request(f"{words} printenv SLURMD_NODENAME; {words} true", nodes=2)
     place.until(place.system.submit(request), BatchState.COMPLETED)
