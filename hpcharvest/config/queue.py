@@ -30,6 +30,8 @@ class Payload(Section):
 
     transformation_dir: NearPath
     """The only folder from which a job's transformation is run, as the nodes see it."""
+    transformation_in_image: bool = False
+    """Whether that folder is one of the container image, and not one that the nodes share."""
     interpreter: Strings = ()
     """The words before the transformation, such as `["python3"]`; empty: it is a program itself."""
     mpi: bool = False
@@ -119,6 +121,8 @@ class Queue(Section):
             raise ValueError(f"gpus = {value.gpus}, but a node of the site {site.name} has {site.nodes.gpus}")
         if value.image:
             check_engine(value.image, site.container.engine)
+        if value.transformation_in_image and site.container.engine == "none":
+            raise ValueError(f"transformation_in_image = true, but the site {site.name} has no container engine")
         if value.mpi and site.container.engine == "docker":
             raise ValueError("mpi = true, but Docker cannot hand on what launchers tell ranks; Podman can")
         limits = site.allocation

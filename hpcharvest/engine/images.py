@@ -25,6 +25,8 @@ def name_of(spec: JobSpec, queue: Queue) -> str:
 
 def check(spec: JobSpec, queue: Queue) -> None:
     """Raise JobNotUnderstood if the job asks for an image that it cannot have here."""
+    if queue.payload.transformation_in_image and not name_of(spec, queue):
+        raise JobNotUnderstood(f"job {spec.panda_id}: its program is in an image, and neither job nor queue names one")
     if not spec.image:
         return
     container = queue.site.container
@@ -63,11 +65,12 @@ def wrap(argv: tuple[str, ...], job: Job, queue: Queue, folders: Folders, images
     if not name:
         return argv
     payload, site = queue.payload, queue.site
+    program = None if payload.transformation_in_image else payload.transformation_dir
     vendor = site.nodes.gpu_vendor if payload.gpus else ""
     inside = containers.Inside(
         image=images[name],
         folder=str(folders.attempt(job.id, job.attempt)),
-        reads=_reads(payload.transformation_dir, folders.inputs(job.id) if job.spec.inputs else None),
+        reads=_reads(program, folders.inputs(job.id) if job.spec.inputs else None),
         variables=(MARK_VARIABLE, *payload.environment, *([GPU_VARIABLES[vendor]] if vendor else ())),
         mpi=payload.mpi,
         gpu_vendor=vendor,

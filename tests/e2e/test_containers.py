@@ -86,6 +86,18 @@ def test_a_job_names_its_own_image_and_a_restart_finds_it(tmp_path: Path, store:
 
 
 @pytest.mark.needs("podman")
+def test_a_program_that_is_only_in_the_image_is_run(tmp_path: Path, store: Path) -> None:
+    made = recipe(tmp_path, store)
+    payload = {**made.payload, "transformation_dir": "/bin", "transformation_in_image": True}
+    with worlds.world(tmp_path, dataclasses.replace(made, payload=payload)) as inside, Controller(inside):
+        parameters = f"-c 'cat {podman.MARK} >{{out}}'"
+        numbers = worlds.submit(inside, [worlds.job(parameters, transformation="sh")])
+        assert worlds.until_all_over(inside) == {numbers[0]: "finished"}
+        (out,) = inside.outputs.rglob("out.*.txt")
+        assert out.read_text() == "here\n"
+
+
+@pytest.mark.needs("podman")
 def test_a_job_that_is_killed_leaves_no_container(tmp_path: Path, store: Path) -> None:
     with worlds.world(tmp_path, recipe(tmp_path, store), {"inside": INSIDE}) as inside, Controller(inside):
         numbers = worlds.submit(inside, [worlds.job("sleep", transformation="inside")])

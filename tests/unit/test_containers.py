@@ -175,6 +175,23 @@ def test_a_queue_that_asks_for_what_its_site_has_not_is_refused() -> None:
         queue(Container(engine="docker"), mpi=True)
 
 
+def test_a_program_that_is_in_the_image_is_not_hidden_by_a_folder_of_the_nodes() -> None:
+    place = queue(Container(engine="podman", image="a:1"))
+    payload = place.payload.model_copy(update={"transformation_in_image": True})
+    own = place.model_copy(update={"payload": payload})
+    assert "--volume=/opt/trf:/opt/trf:ro" in launch.task(job(), place, FOLDERS, {"a:1": "a:1"}).argv
+    words = launch.task(job(), own, FOLDERS, {"a:1": "a:1"}).argv
+    assert "--volume=/opt/trf:/opt/trf:ro" not in words
+    assert words[-3:] == ("/opt/trf/simulate", "--events", "a b")
+
+
+def test_a_program_in_an_image_needs_one() -> None:
+    place = queue(Container(engine="podman"))
+    own = place.model_copy(update={"payload": place.payload.model_copy(update={"transformation_in_image": True})})
+    assert "neither job nor queue names one" in launch.why_never(job().spec, own)
+    assert launch.why_never(job("a:1").spec, own) == ""
+
+
 def test_what_a_payload_needs_is_in_its_container() -> None:
     inside = Inside(image="a:1", folder="/w", reads=("/r",), variables=("A",))
     words = containers.wrap(Container(engine="podman"), inside, ("pay", "load"))
