@@ -4,7 +4,8 @@ A container here is another file system and nothing else: a payload keeps the no
 and devices, as Apptainer and Shifter do by themselves. So MPI goes through, signals arrive, and the runner finds and
 ends all processes of a payload. The launcher is outside, the container inside: `srun … apptainer exec … payload`.
 
-Sources: the engines' own manuals, and the source of podman-hpc. Podman was run; the others were not.
+Sources: the engines' own manuals, and the source of podman-hpc. Podman 4.3 is run in tests, Docker 20.10 was by hand;
+the others were not.
 """
 
 from __future__ import annotations

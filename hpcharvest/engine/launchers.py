@@ -5,8 +5,8 @@
 out cores and GPUs itself (srun, jsrun, flux) is asked for just as many, and the others are kept from binding to cores.
 Where srun chooses the GPUs, it also sets the variable that names them, so those that the runner chose do not count.
 
-Sources: the launchers' own manuals; srun as Slurm 22.05.8 did it. Hydra's mpiexec and srun are run in tests, the others
-are not.
+Sources: the launchers' own manuals; srun as Slurm 22.05.8 did it. Hydra's mpiexec and srun are run in tests, Open MPI
+5.0 was by hand; the others were not.
 """
 
 from __future__ import annotations
