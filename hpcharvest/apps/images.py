@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import logging
 import re
-import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 from hpcharvest.apps import containers
+from hpcharvest.apps.commands import Commands, Said
 from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.config.schema import Container
 from hpcharvest.errors import ImageRefused, ImageUnavailable, JobError
@@ -34,7 +33,6 @@ PAUSE_S = 30.0
 """For so many seconds a failure is the answer to all who want the same image."""
 ASK_S = 60.0
 """Seconds that an engine gets to look into its store."""
-LONGEST_WORDS = 300
 
 _NEVER = re.compile(
     r"manifest unknown|not found in manifest|name unknown|no such (file|image|manifest)|repository does not exist"
@@ -46,36 +44,52 @@ _NEVER = re.compile(
 _LOADED = re.compile(r"^Loaded image(?:\(s\)| ID)?: *(?P<name>\S+)$", re.MULTILINE)
 
 
+class Images:
+    """The images of all engines, for as long as a controller lives. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._commands = Commands()
+        self._lock = threading.Lock()
+        self._shelves: dict[tuple[Container, Path], Shelf] = {}
+
+    def ready(self, name: str, container: Container, folder: Path) -> str:
+        """Give what the engine is to be told to run for an image; fetch it if it is not there.
+
+        `folder`: where images that are files, and notes, are kept. Raises ImageRefused if there is no such image,
+        ImageUnavailable if it is not to be had just now, or CancelledError if it was given up.
+        """
+        if container.engine == "none":
+            raise ImageRefused(f"the image {name} needs an engine, and the site has none (container.engine)")
+        try:
+            reference = parse(name)
+        except ValueError as error:
+            raise ImageRefused(str(error)) from error
+        if reference.kind is ImageKind.FILE:
+            return reference.name
+        with self._lock:
+            key = container, folder
+            shelf = self._shelves.get(key) or self._shelves.setdefault(key, Shelf(container, folder, self._commands))
+        return shelf.take(reference)
+
+    def give_up(self) -> None:
+        """End what is being fetched, and fetch nothing more."""
+        self._commands.give_up()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedImage:
-    """An image that a payload is to run in, at a site."""
+    """An image that a payload is to run in, at a site, and who fetches it."""
 
     name: str
     """As `model.image.parse` reads it."""
     container: Container
     folder: Path
     """Where images that are files, and notes, are kept."""
+    keeper: Images
 
-
-def ready(wanted: WantedImage) -> str:
-    """Give what the engine is to be told to run; pull or load it if it is not there. Safe from several threads.
-
-    Raises ImageRefused if there is no such image, or ImageUnavailable if it is not to be had just now.
-    """
-    if wanted.container.engine == "none":
-        raise ImageRefused(f"the image {wanted.name} needs an engine, and the site has none (container.engine)")
-    try:
-        reference = parse(wanted.name)
-    except ValueError as error:
-        raise ImageRefused(str(error)) from error
-    return (
-        reference.name if reference.kind is ImageKind.FILE else _shelf(wanted.container, wanted.folder).take(reference)
-    )
-
-
-@cache
-def _shelf(container: Container, folder: Path) -> Shelf:
-    return Shelf(container, folder)
+    def ready(self) -> str:
+        """Give what the engine is to be told to run; as `Images.ready`."""
+        return self.keeper.ready(self.name, self.container, self.folder)
 
 
 @dataclass(slots=True)
@@ -92,8 +106,11 @@ class _Place:
 class Shelf:
     """The images of one engine. Safe to use from several threads: one pulls, the others wait for it."""
 
-    def __init__(self, container: Container, folder: Path, clock: Clock | None = None) -> None:
+    def __init__(
+        self, container: Container, folder: Path, commands: Commands | None = None, clock: Clock | None = None
+    ) -> None:
         self._container = container
+        self._run = (commands or Commands()).run
         self._engine = containers.ENGINES[container.engine]
         self._folder = folder
         self._clock = clock or SystemClock()
@@ -135,8 +152,8 @@ class Shelf:
         names = [noted, reference.wanted if reference.kind is ImageKind.REGISTRY else ""]
         for name in filter(None, names):
             done = self._run(containers.ask(self._container, name), ASK_S)
-            said = done.stdout.strip()
-            if done.returncode == 0 and said:
+            said = done.out.strip()
+            if done.code == 0 and said:
                 run = said if self._engine.by_id else name
                 if run != noted:
                     self._note(key, reference, run)
@@ -149,7 +166,7 @@ class Shelf:
         part = self._folder / f"{key}.part.sif"
         _guarded(lambda: self._folder.mkdir(parents=True, exist_ok=True), f"the folder of images {self._folder}")
         done = self._run(containers.fetch(self._container, reference, str(part)), self._container.pull_timeout_s)
-        if done.returncode != 0:
+        if done.code != 0:
             raise self._failure(reference, done)
         if not self._engine.ask:
             _guarded(lambda: part.rename(self._folder / f"{key}.sif"), f"the image {reference.wanted}")
@@ -161,22 +178,22 @@ class Shelf:
         logger.info("image %s: it is here as %s", reference.wanted, run)
         return run
 
-    def _loaded(self, reference: ImageReference, done: subprocess.CompletedProcess[str]) -> str:
+    def _loaded(self, reference: ImageReference, done: Said) -> str:
         """Give the name under which an archive was loaded."""
-        names = [match["name"] for match in _LOADED.finditer(done.stdout)]
+        names = [match["name"] for match in _LOADED.finditer(done.out)]
         if not names:
-            raise ImageRefused(f"the archive {reference.name} was loaded, but no image was in it: {_words(done)}")
+            raise ImageRefused(f"the archive {reference.name} was loaded, but no image was in it: {done.last}")
         name = names[-1].split(",")[-1]
         more = containers.after(self._container, name)
         if more:
             moved = self._run(more, self._container.pull_timeout_s)
-            if moved.returncode != 0:
+            if moved.code != 0:
                 raise self._failure(reference, moved)
         return name
 
-    def _failure(self, reference: ImageReference, done: subprocess.CompletedProcess[str]) -> JobError:
-        kind = ImageRefused if _NEVER.search(f"{done.stderr}\n{done.stdout}") else ImageUnavailable
-        return kind(f"the image {reference.wanted} cannot be fetched: {_words(done)}")
+    def _failure(self, reference: ImageReference, done: Said) -> JobError:
+        kind = ImageRefused if _NEVER.search(f"{done.err}\n{done.out}") else ImageUnavailable
+        return kind(f"the image {reference.wanted} cannot be fetched: {done.last}")
 
     def _noted(self, key: str) -> str:
         """Read what a name meant when it was pulled; a note that cannot be read is none."""
@@ -197,28 +214,6 @@ class Shelf:
             part.replace(self._folder / f"{key}.json")
 
         _guarded(write, f"the folder of images {self._folder}")
-
-    def _run(self, argv: containers.Words, timeout_s: float) -> subprocess.CompletedProcess[str]:
-        try:
-            return subprocess.run(
-                argv,
-                capture_output=True,
-                timeout=timeout_s,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                text=True,
-                errors="replace",
-            )
-        except OSError as error:
-            raise ImageUnavailable(f"{argv[0]}, which knows the images, cannot be run: {error.strerror}") from error
-        except subprocess.TimeoutExpired as error:
-            raise ImageUnavailable(f"{argv[0]} was not done with the image within {timeout_s:g} s") from error
-
-
-def _words(done: subprocess.CompletedProcess[str]) -> str:
-    """Give the last line of what an engine said, errors first."""
-    lines = [line.strip() for line in (done.stderr.strip() or done.stdout.strip()).splitlines()]
-    return (lines[-1] if lines else f"exit code {done.returncode} without a word")[:LONGEST_WORDS]
 
 
 def _guarded(act: Callable[[], Result], what: str) -> Result:

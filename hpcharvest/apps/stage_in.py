@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hpcharvest.apps import images
 from hpcharvest.apps.ticket import Ticket
 from hpcharvest.apps.transfer.registry import mover
 
@@ -13,7 +12,7 @@ def stage_in(ticket: Ticket) -> None:
     Raises a TransferError that names job and file, ImageRefused or ImageUnavailable; transient or not.
     """
     if ticket.image is not None:
-        images.ready(ticket.image)
+        ticket.image.ready()
     folder = ticket.folders.inputs(ticket.job)
     for file in ticket.spec.inputs:
         url = ticket.storage.source(file)

@@ -6,6 +6,7 @@ import logging
 from queue import SimpleQueue
 
 from hpcharvest.apps.folders import Folders
+from hpcharvest.apps.images import Images
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration, Queue
 from hpcharvest.engine import images, launch
@@ -35,6 +36,7 @@ class BatchJobs:
         configuration: Configuration,
         folders: Folders,
         systems: dict[str, BatchSystem],
+        images: Images,
         events: SimpleQueue[Event],
         clock: Clock,
     ) -> None:
@@ -42,6 +44,7 @@ class BatchJobs:
         self._heartbeat_s = configuration.controller.patience.heartbeat_s
         self._folders = folders
         self._systems = systems
+        self._images = images
         self._events = events
         self._clock = clock
 
@@ -117,7 +120,7 @@ class BatchJobs:
 
     def _prepare(self, allocation: Allocation, jobs: list[Job], queue: Queue) -> BatchRequest:
         mailbox = self.mailbox(allocation.id)
-        ready = images.all_ready(jobs, queue, self._folders)
+        ready = images.all_ready(jobs, queue, self._folders, self._images)
         mailbox.write_manifest(
             launch.manifest(allocation, jobs, queue, self._folders, heartbeat_s=self._heartbeat_s, images=ready)
         )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import CancelledError
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hpcharvest.apps import containers
 from hpcharvest.apps.folders import Folders
-from hpcharvest.apps.images import WantedImage, ready
+from hpcharvest.apps.images import Images, WantedImage
 from hpcharvest.config.container import check_engine
 from hpcharvest.config.schema import Queue
 from hpcharvest.engine.launchers import GPU_VARIABLES
-from hpcharvest.errors import JobNotUnderstood
+from hpcharvest.errors import ImageUnavailable, JobNotUnderstood
 from hpcharvest.jumbo.kin import MARK_VARIABLE
 from hpcharvest.model.image import ImageKind, parse
 from hpcharvest.model.job import Job, JobSpec
@@ -43,20 +44,25 @@ def check(spec: JobSpec, queue: Queue) -> None:
         )
 
 
-def wanted(spec: JobSpec, queue: Queue, folders: Folders) -> WantedImage | None:
+def wanted(spec: JobSpec, queue: Queue, folders: Folders, keeper: Images) -> WantedImage | None:
     """Give the image that must be here before the job's payload can start; None: it needs none."""
     name = name_of(spec, queue)
+    if not name:
+        return None
     container = queue.site.container
-    return WantedImage(name=name, container=container, folder=container.images or folders.images) if name else None
+    return WantedImage(name=name, container=container, folder=container.images or folders.images, keeper=keeper)
 
 
-def all_ready(jobs: Iterable[Job], queue: Queue, folders: Folders) -> dict[str, str]:
+def all_ready(jobs: Iterable[Job], queue: Queue, folders: Folders, keeper: Images) -> dict[str, str]:
     """Give, for the image of each job by its name, what is to be run; fetch what got lost since stage-in.
 
     Raises ImageRefused or ImageUnavailable.
     """
-    found = {one.name: one for job in jobs if (one := wanted(job.spec, queue, folders))}
-    return {name: ready(one) for name, one in found.items()}
+    found = {one.name: one for job in jobs if (one := wanted(job.spec, queue, folders, keeper))}
+    try:
+        return {name: one.ready() for name, one in found.items()}
+    except CancelledError as error:
+        raise ImageUnavailable("the controller leaves, and fetches no image any more") from error
 
 
 def wrap(argv: tuple[str, ...], job: Job, queue: Queue, folders: Folders, images: Mapping[str, str]) -> tuple[str, ...]:

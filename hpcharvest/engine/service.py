@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from hpcharvest.apps.bind import Dags
+from hpcharvest.apps.images import Images
 from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.config.schema import Configuration
 from hpcharvest.engine import images, launch
@@ -80,6 +81,7 @@ class Service:
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._stop_asked = threading.Event()
         self._mirror = Mirror()
+        self._images = Images()
         self._lease = Lease(self._folders.lease, configuration.controller.lease_s, clock)
 
     def start(self, *, wait_for_lease: bool) -> None:
@@ -123,7 +125,12 @@ class Service:
         self._allocations = Allocations(
             configuration=configuration,
             effects=BatchJobs(
-                configuration=configuration, folders=self._folders, systems=systems, events=events, clock=clock
+                configuration=configuration,
+                folders=self._folders,
+                systems=systems,
+                images=self._images,
+                events=events,
+                clock=clock,
             ),
             watch=self._watch,
             hands=hands,
@@ -146,7 +153,7 @@ class Service:
             stop_asked=self._stop_asked,
         )
         self._stack.callback(self.loop.last_turn)  # the stack is taken down from its end: this comes after the others
-        for close in (self._watch.close, dags.close, hands.close):
+        for close in (self._watch.close, dags.close, hands.close, self._images.give_up):
             self._stack.callback(close)
 
     def _crew(self, database: Database, client: PandaClient, hands: Hands, dags: Dags) -> Crew:
@@ -156,7 +163,7 @@ class Service:
             dags,
             folders=self._folders,
             storages={name: launch.storage(queue) for name, queue in configuration.queues.items()},
-            image=lambda job: images.wanted(job.spec, configuration.queues[job.queue], self._folders),
+            image=lambda job: images.wanted(job.spec, configuration.queues[job.queue], self._folders, self._images),
             size=configuration.controller.dag_window,
             sweeper=sweeper,
         )

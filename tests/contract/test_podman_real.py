@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpcharvest.apps import containers
-from hpcharvest.apps.images import Shelf, WantedImage, ready
+from hpcharvest.apps.images import Images, Shelf
 from hpcharvest.config.schema import Container
 from hpcharvest.errors import ImageRefused, ImageUnavailable
 from hpcharvest.model.image import parse
@@ -91,9 +91,8 @@ def test_an_image_is_found_by_its_digest_and_no_other_is_taken_for_it(place: Pat
 
 
 def test_a_registry_that_nobody_reaches_may_be_there_later(place: Path) -> None:
-    wanted = WantedImage(name="127.0.0.1:9/none:1", container=container(place), folder=place / "images")
     with pytest.raises(ImageUnavailable, match="connection refused"):
-        ready(wanted)
+        Images().ready("127.0.0.1:9/none:1", container(place), place / "images")
 
 
 @pytest.mark.parametrize("content", [None, b"no archive at all"])
@@ -101,9 +100,8 @@ def test_an_archive_that_is_none_is_refused(place: Path, content: bytes | None) 
     file = place / "image.tar"
     if content is not None:
         file.write_bytes(content)
-    wanted = WantedImage(name=f"docker-archive:{file}", container=container(place), folder=place / "images")
     with pytest.raises(ImageRefused, match="image"):
-        ready(wanted)
+        Images().ready(f"docker-archive:{file}", container(place), place / "images")
 
 
 def run(folder: Path, archives: dict[str, Path], script: str, **more: object) -> subprocess.CompletedProcess[str]:

@@ -34,6 +34,20 @@ echo "$PMI_RANK of $PMI_SIZE" >"rank.$PMI_RANK"
 until [ -e rank.1 ] && [ -e rank.2 ] && [ -e rank.3 ]; do sleep 0.1; done
 cat rank.0 rank.1 rank.2 rank.3 >"$1"
 """
+SLOW = """\
+#!/bin/bash
+# As Apptainer, but for the container: pull --force FILE URL, which may take an hour; exec OPTIONS… FILE PAYLOAD….
+here=${0%/*}
+if [ "$1" = pull ]; then
+    touch "$here/pulling"
+    [ -e "$here/slow" ] && sleep 3600
+    echo "an image" >"$3"
+else
+    while [[ $1 != *.sif ]]; do shift; done
+    shift
+    exec "$@"
+fi
+"""
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 ANSWERED_S = 120.0
 
@@ -99,7 +113,8 @@ def test_a_program_that_is_only_in_the_image_is_run(tmp_path: Path, store: Path)
 
 @pytest.mark.needs("podman")
 def test_a_job_that_is_killed_leaves_no_container(tmp_path: Path, store: Path) -> None:
-    with worlds.world(tmp_path, recipe(tmp_path, store), {"inside": INSIDE}) as inside, Controller(inside):
+    made = dataclasses.replace(recipe(tmp_path, store), panda={"heartbeat_interval_s": 1.0})
+    with worlds.world(tmp_path, made, {"inside": INSIDE}) as inside, Controller(inside):
         numbers = worlds.submit(inside, [worlds.job("sleep", transformation="inside")])
         worlds.eventually(lambda: worlds.tally(inside, "start"), "the payload runs")
         assert podman.call(store, "ps", "--quiet") != ""
@@ -121,6 +136,25 @@ def test_ranks_are_started_outside_and_run_inside(tmp_path: Path, store: Path) -
         assert worlds.until_all_over(inside) == {numbers[0]: "finished"}
         (out,) = inside.outputs.rglob("out.*.txt")
         assert out.read_text() == "0 of 4\n1 of 4\n2 of 4\n3 of 4\n"
+
+
+def test_a_controller_that_stops_waits_for_no_image_and_the_next_one_fetches_it(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.write_text(SLOW)
+    engine.chmod(0o755)
+    (tmp_path / "slow").touch()
+    made = Recipe(container={"engine": "apptainer", "command": [str(engine)]}, payload={"image": "a/b:1"}, nodes=1)
+    with worlds.world(tmp_path, made) as inside:
+        numbers = worlds.submit(inside, [worlds.job() for _ in range(8)])
+        with Controller(inside) as controller:
+            worlds.eventually((tmp_path / "pulling").exists, "the pull has begun")
+            assert controller.end(timeout_s=60) == 0
+        with worlds.database(inside) as opened:
+            assert {one.tries for one in opened.jobs.page(limit=100)} == {0}
+        (tmp_path / "slow").unlink()
+        with Controller(inside):
+            worlds.until_all_over(inside)
+            worlds.assert_books_agree(inside, numbers)
 
 
 def test_a_site_without_an_engine_refuses_a_job_that_wants_one(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from hpcharvest.apps import images, stage_in
+from hpcharvest.apps import stage_in
 from hpcharvest.apps.folders import Folders
-from hpcharvest.apps.images import ASK_AGAIN_S, PAUSE_S, Shelf, WantedImage
+from hpcharvest.apps.images import ASK_AGAIN_S, PAUSE_S, Images, Shelf, WantedImage
 from hpcharvest.apps.ticket import Storage, Ticket
 from hpcharvest.clock import ManualClock
 from hpcharvest.config.schema import Container
@@ -17,6 +18,7 @@ from hpcharvest.errors import ImageRefused, ImageUnavailable
 from hpcharvest.model.ids import JobId
 from hpcharvest.model.image import parse
 from hpcharvest.model.job import JobSpec
+from tests.worlds import eventually
 
 WRITES_FILES = """\
 #!/bin/bash
@@ -55,7 +57,7 @@ class Place:
 
     def again(self) -> Shelf:
         """Give the shelf of another controller, which knows nothing."""
-        return Shelf(self.container, self.folder / "images", self.clock)
+        return Shelf(self.container, self.folder / "images", clock=self.clock)
 
     def calls(self, word: str) -> int:
         file = self.folder / "calls"
@@ -172,14 +174,15 @@ def test_an_engine_that_is_not_there_may_be_there_later(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
-    place = Place(tmp_path, "apptainer", "#!/bin/bash\nexec sleep 60\n")
+    place = Place(tmp_path, "apptainer", "#!/bin/bash\nsleep 60\n")
     container = place.container.model_copy(update={"pull_timeout_s": 0.3})
     with pytest.raises(ImageUnavailable, match=r"not done with the image within 0\.3 s"):
         Shelf(container, tmp_path / "images").take(NAME)
 
 
 def test_a_job_is_staged_in_with_its_image(files: Place) -> None:
-    wanted = WantedImage(name="docker.io/a/b:1", container=files.container, folder=files.folder / "images")
+    folder = files.folder / "images"
+    wanted = WantedImage(name="docker.io/a/b:1", container=files.container, folder=folder, keeper=Images())
     ticket = Ticket(
         spec=JobSpec(panda_id=JobId(7), attempt_nr=1, transformation="work", job_pars=""),
         folders=Folders(files.folder),
@@ -187,17 +190,32 @@ def test_a_job_is_staged_in_with_its_image(files: Place) -> None:
         image=wanted,
     )
     stage_in.stage_in(ticket)
-    assert Path(images.ready(wanted)).exists()
+    assert Path(wanted.ready()).exists()
     assert files.calls("pull") == 1
 
 
 def test_what_can_be_run_as_it_is_is_not_fetched(tmp_path: Path) -> None:
-    wanted = WantedImage(name="/cvmfs/sim.sif", container=Container(engine="apptainer"), folder=tmp_path)
-    assert images.ready(wanted) == "/cvmfs/sim.sif"
+    assert Images().ready("/cvmfs/sim.sif", Container(engine="apptainer"), tmp_path) == "/cvmfs/sim.sif"
 
 
 @pytest.mark.parametrize(("name", "engine"), [("a:1", "none"), ("-x", "podman")])
 def test_what_changed_since_a_job_was_taken_in_is_a_refusal(tmp_path: Path, name: str, engine: str) -> None:
     container = Container(engine=engine)  # type: ignore[arg-type]  # one of its words
     with pytest.raises(ImageRefused):
-        images.ready(WantedImage(name=name, container=container, folder=tmp_path))
+        Images().ready(name, container, tmp_path)
+
+
+def test_who_leaves_waits_for_no_image(tmp_path: Path) -> None:
+    place = Place(tmp_path, "apptainer", '#!/bin/bash\ntouch "${0%/*}/calls"\nsleep 600\n')
+    keeper = Images()
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(keeper.ready, "a:1", place.container, tmp_path / "images") for _ in range(3)]
+        eventually((tmp_path / "calls").exists, "the pull has begun")
+        keeper.give_up()
+        began = time.monotonic()
+        for one in waiting:
+            with pytest.raises(CancelledError):
+                one.result(30)
+    assert time.monotonic() - began < 20
+    with pytest.raises(CancelledError):
+        keeper.ready("b:1", place.container, tmp_path / "images")
