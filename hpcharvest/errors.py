@@ -5,6 +5,8 @@ HarvestError
 ├── JobError                      one job is concerned, and no other
 │   ├── JobNotUnderstood          its definition lacks a key, or has one of a wrong type
 │   ├── UnsafeName                a name from the server would leave the job's folder
+│   ├── ImageRefused              there is no such container image for it
+│   ├── ImageUnavailable *        its container image is not to be had just now
 │   └── TransferError             one of its files did not move
 │       ├── SourceMissing         the source does not exist
 │       ├── ChecksumMismatch      size or adler32 differ from what was promised
@@ -65,6 +67,19 @@ class UnsafeName(JobError):
     """A name from the server would lead out of the job's own folder."""
 
     pilot_code = 1319
+
+
+class ImageRefused(JobError):
+    """There is no such container image, or we may not have it."""
+
+    pilot_code = 1306
+
+
+class ImageUnavailable(JobError):
+    """A container image is not to be had just now: the registry, the engine or the storage does not play."""
+
+    transient = True
+    pilot_code = 1306
 
 
 class TransferError(JobError):

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 from hpcharvest.sandbox import slurm
-from tests.services import postgresql
+from tests.services import podman, postgresql
 
 SESSION_VARIABLE: Final = "HPCHARVEST_TEST_SESSION"
 """Every process that a test starts inherits it, and with it is found again wherever it went."""
@@ -48,6 +48,7 @@ def _program(name: str) -> str | None:
 SERVICES: Final[Mapping[str, Callable[[], str | None]]] = {
     "mpi": _mpi,
     "openssl": lambda: _program("openssl"),
+    "podman": podman.available,
     "postgresql": postgresql.available,
     "pythia": lambda: _modules("pythia8mc", "pyhepmc"),
     "slurm": slurm.why_not,

@@ -4,6 +4,7 @@
     lease.json
     jobs/<PandaID>/<lfn>                inputs, whole and checked
     jobs/<PandaID>.<attempt>/           one attempt's own folder: made and used by the runner
+    images/                             container images as files, and notes of what was pulled
     allocations/<number>/               manifest, journal, heartbeat, kill notes, script, stdout, stderr
 """
 
@@ -35,6 +36,11 @@ class Folders:
     def jobs(self) -> Path:
         """All jobs."""
         return self.root / "jobs"
+
+    @property
+    def images(self) -> Path:
+        """Container images, where the site names no other place."""
+        return self.root / "images"
 
     def allocation(self, number: AllocationId) -> Path:
         """One allocation's folder."""

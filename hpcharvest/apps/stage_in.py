@@ -1,4 +1,4 @@
-"""The first stage of every DAG: the job's inputs come here, and are what was promised."""
+"""The first stage of every DAG: the job's inputs and its container image come here, and are what was promised."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from hpcharvest.apps.transfer.registry import mover
 
 
 def stage_in(ticket: Ticket) -> None:
-    """Bring every input of the job into its folder. May be repeated.
+    """Bring every input of the job into its folder, and its image to where the engine finds it. May be repeated.
 
-    Raises a TransferError, transient or not, that names job and file.
+    Raises a TransferError that names job and file, ImageRefused or ImageUnavailable; transient or not.
     """
+    if ticket.image is not None:
+        ticket.image.ready()
     folder = ticket.folders.inputs(ticket.job)
     for file in ticket.spec.inputs:
         url = ticket.storage.source(file)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from hpcharvest.apps.folders import Folders
+from hpcharvest.apps.images import WantedImage
 from hpcharvest.model.ids import Attempt, JobId
 from hpcharvest.model.job import InputFile, JobSpec, OutputFile, PayloadOutcome
 
@@ -45,6 +46,8 @@ class Ticket:
     spec: JobSpec
     folders: Folders
     storage: Storage
+    image: WantedImage | None = None
+    """In which its payload is to run; None: in none."""
 
     @property
     def job(self) -> JobId:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import click
 
 from hpcharvest.cli import options
-from hpcharvest.cli.checks import folders, partners, software, state
+from hpcharvest.cli.checks import container, folders, partners, software, state
 from hpcharvest.cli.checks.finding import Check, Finding, Level, failure, ok
 from hpcharvest.cli.output import Output
 from hpcharvest.cli.page import Listing, Page
@@ -32,6 +32,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "prologue": software.prologue,
         "software": software.paths,
         "CVMFS": software.cvmfs,
+        "containers": container.engine,
         "transformations": folders.transformations,
         "storage": folders.storage,
     }

@@ -73,6 +73,7 @@ def _spec(job: Job) -> Record:
         "processing_type": spec.processing_type,
         "resource_type": spec.resource_type,
         "event_service": spec.event_service,
+        "image": spec.image,
     }
 
 

@@ -83,7 +83,8 @@ def preview(config: Path | None, queue: str | None, output: Output, file: Path |
 def _script(here: Site, queue: Queue | None, root: Path) -> str:
     """Render the script of an allocation, numbered 1."""
     folder = root / "allocations" / "1"
-    request = launch.batch_request(f"{root.name}-1-0a1b2c", _shape(here, queue), folder, here)
+    gpus = queue is not None and queue.payload.gpus > 0
+    request = launch.batch_request(f"{root.name}-1-0a1b2c", _shape(here, queue), folder, here, gpus=gpus)
     return launch.script(request, here, dialect(here), _prologue(here))
 
 

@@ -19,6 +19,7 @@ from hpcharvest.config.base import (
     Text,
     check_placeholders,
 )
+from hpcharvest.config.container import ImageText, check_engine
 from hpcharvest.config.site import Site
 
 PAYLOAD_PLACEHOLDERS = frozenset({"panda_id", "attempt", "nodes", "ranks", "ranks_per_node", "cores"})
@@ -29,12 +30,18 @@ class Payload(Section):
 
     transformation_dir: NearPath
     """The only folder from which a job's transformation is run, as the nodes see it."""
+    transformation_in_image: bool = False
+    """Whether that folder is one of the container image, and not one that the nodes share."""
     interpreter: Strings = ()
     """The words before the transformation, such as `["python3"]`; empty: it is a program itself."""
     mpi: bool = False
     """Whether the site's launcher starts the payload as ranks; else it is one process."""
     ranks_per_node: Count = 0
     """Number of ranks on each node; 0: as many as the node has cores."""
+    gpus: Count = 0
+    """Number of GPUs that a payload needs on each of its nodes, and has for itself alone."""
+    image: ImageText = ""
+    """The container image of jobs that name none themselves, as `container.image` of the site; empty: the site's."""
     default_walltime_s: PositiveCount = 3600
     """The walltime, in seconds, of a job of which the server did not say one."""
     environment: Environment = Field(default={})
@@ -110,6 +117,14 @@ class Queue(Section):
             return value
         if value.mpi and not site.launcher.starts_ranks:
             raise ValueError(f"mpi = true, but the site {site.name} has no launcher to start ranks with")
+        if value.gpus > site.nodes.gpus:
+            raise ValueError(f"gpus = {value.gpus}, but a node of the site {site.name} has {site.nodes.gpus}")
+        if value.image:
+            check_engine(value.image, site.container.engine)
+        if value.transformation_in_image and site.container.engine == "none":
+            raise ValueError(f"transformation_in_image = true, but the site {site.name} has no container engine")
+        if value.mpi and site.container.engine == "docker":
+            raise ValueError("mpi = true, but Docker cannot hand on what launchers tell ranks; Podman can")
         limits = site.allocation
         need_s = value.default_walltime_s * limits.walltime_factor + limits.margin_s
         if need_s > limits.max_walltime_s:

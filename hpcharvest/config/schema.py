@@ -21,6 +21,7 @@ from hpcharvest.config.base import (
     WebUrl,
     not_below,
 )
+from hpcharvest.config.container import Container
 from hpcharvest.config.queue import Payload, Queue, Storage
 from hpcharvest.config.site import (
     About,
@@ -39,6 +40,7 @@ __all__ = [
     "AllocationLimits",
     "Batch",
     "Configuration",
+    "Container",
     "Controller",
     "Dialect",
     "Launcher",
@@ -211,4 +213,15 @@ class Configuration(Section):
     def _some_queue(cls, value: Mapping[str, Queue]) -> Mapping[str, Queue]:
         if not value:
             raise ValueError("no queue is named, so there is nothing to harvest")
+        return value
+
+    @field_validator("queues")
+    @classmethod
+    def _seen_in_containers(cls, value: Mapping[str, Queue], info: ValidationInfo) -> Mapping[str, Queue]:
+        controller = info.data.get("controller")
+        for name, queue in value.items():
+            places = [queue.payload.transformation_dir, *([controller.work_dir] if controller else [])]
+            odd = [str(place) for place in places if {":", ","} & set(str(place))]
+            if odd and queue.site.container.engine != "none":
+                raise ValueError(f"{name}: no container engine can be told of {odd[0]}, with its colon or comma")
         return value

@@ -25,11 +25,15 @@ from hpcharvest.config.base import (
     check_placeholders,
     not_below,
 )
+from hpcharvest.config.container import Container
 
 Dialect = Text
-LauncherName = Literal["mpiexec", "srun", "aprun", "jsrun", "none"]
+LauncherName = Literal["mpiexec", "pals", "openmpi", "srun", "aprun", "jsrun", "flux", "none"]
+GpuVendor = Literal["nvidia", "amd", "intel"]
 
-LAUNCHER_PLACEHOLDERS = frozenset({"hosts", "nodes", "ranks", "ranks_per_node", "cores"})
+LAUNCHER_PLACEHOLDERS = frozenset(
+    {"hosts", "slots", "nodes", "ranks", "ranks_per_node", "cores", "node_cores", "all_cores", "gpus"}
+)
 
 
 def own_python() -> Path:
@@ -60,7 +64,10 @@ class Nodes(Section):
     memory_mb: Count = 0
     """Memory of a node that payloads may use, in MB; 0: unknown, and so no limit."""
     gpus: Count = 0
-    """Number of GPUs of a node."""
+    """Number of GPUs of a node, as programs count them."""
+    gpu_vendor: GpuVendor = "nvidia"
+    """Whose GPUs they are: which variable binds a payload to some of them (CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES
+    or ZE_AFFINITY_MASK), and how a container gets at them."""
 
 
 class AllocationLimits(Section):
@@ -131,12 +138,14 @@ class Launcher(Section):
     """How one program is started on all nodes of a batch job."""
 
     name: LauncherName = "none"
-    """The program that starts ranks on nodes; `none`: there is none, and so no MPI payload."""
+    """What starts ranks on nodes: `mpiexec` of MPICH and Intel MPI (Hydra), `pals` (the mpiexec of HPE Cray systems),
+    `openmpi`, `srun`, `aprun`, `jsrun`, `flux`; `none`: there is none, and so no MPI payload."""
     options: Strings = ()
     """Further options for it."""
     argv: Strings = ()
     """The whole command line before the payload's, instead of `name`; it may have {hosts} (separated by commas),
-    {nodes}, {ranks}, {ranks_per_node} and {cores} (of a rank)."""
+    {slots} (the same, each with a colon and its number of ranks), {nodes}, {ranks}, {ranks_per_node}, {cores} (of a
+    rank), {node_cores} and {gpus} (on each node), and {all_cores}."""
 
     @field_validator("argv")
     @classmethod
@@ -185,6 +194,8 @@ class Site(Section):
     """How one program is started on all nodes of a batch job."""
     software: Software = Field(default_factory=Software)
     """What must be there on a node before a payload starts."""
+    container: Container = Container()
+    """How payloads are started in containers, where a job, a queue or the site names an image."""
 
     @property
     def name(self) -> str:

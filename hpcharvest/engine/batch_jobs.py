@@ -6,9 +6,10 @@ import logging
 from queue import SimpleQueue
 
 from hpcharvest.apps.folders import Folders
+from hpcharvest.apps.images import Images
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration, Queue
-from hpcharvest.engine import launch
+from hpcharvest.engine import images, launch
 from hpcharvest.engine.events import Event
 from hpcharvest.errors import ConfigurationError, HarvestError, MessageNotUnderstood, StorageUnavailable
 from hpcharvest.messenger.mailbox import Mailbox
@@ -35,6 +36,7 @@ class BatchJobs:
         configuration: Configuration,
         folders: Folders,
         systems: dict[str, BatchSystem],
+        images: Images,
         events: SimpleQueue[Event],
         clock: Clock,
     ) -> None:
@@ -42,6 +44,7 @@ class BatchJobs:
         self._heartbeat_s = configuration.controller.patience.heartbeat_s
         self._folders = folders
         self._systems = systems
+        self._images = images
         self._events = events
         self._clock = clock
 
@@ -133,10 +136,12 @@ class BatchJobs:
 
     def _prepare(self, allocation: Allocation, jobs: list[Job], queue: Queue) -> BatchRequest:
         mailbox = self.mailbox(allocation.id)
-        heartbeat_s = self._heartbeat_s
-        mailbox.write_manifest(launch.manifest(allocation, jobs, queue, self._folders, heartbeat_s))
-        site = queue.site
-        request = launch.batch_request(allocation.tag, allocation.shape, mailbox.folder, site)
+        ready = images.all_ready(jobs, queue, self._folders, self._images)
+        mailbox.write_manifest(
+            launch.manifest(allocation, jobs, queue, self._folders, heartbeat_s=self._heartbeat_s, images=ready)
+        )
+        site, gpus = queue.site, queue.payload.gpus > 0
+        request = launch.batch_request(allocation.tag, allocation.shape, mailbox.folder, site, gpus=gpus)
         try:
             prologue = site.software.prologue.read_text() if site.software.prologue else ""
             request.script.write_text(launch.script(request, site, self._systems[site.name].dialect, prologue))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from queue import SimpleQueue
 
 from hpcharvest.apps.bind import Dags, Witness
 from hpcharvest.apps.folders import Folders
+from hpcharvest.apps.images import WantedImage
 from hpcharvest.apps.ticket import Ran, Storage, Ticket
 from hpcharvest.clock import Clock
 from hpcharvest.engine.events import DagEnded, Event
@@ -61,11 +63,19 @@ class DagWindow:
     """Which jobs' DAGs lie in Parsl, at most `size` at once. Used by the loop alone."""
 
     def __init__(
-        self, dags: Dags, *, folders: Folders, storages: dict[str, Storage], size: int, sweeper: Sweeper
+        self,
+        dags: Dags,
+        *,
+        folders: Folders,
+        storages: dict[str, Storage],
+        image: Callable[[Job], WantedImage | None],
+        size: int,
+        sweeper: Sweeper,
     ) -> None:
         self._dags = dags
         self._folders = folders
         self._storages = storages
+        self._image = image
         self._size = size
         self._sweeper = sweeper
         self._inside: dict[JobId, JobState] = {}
@@ -95,7 +105,7 @@ class DagWindow:
             return False
         if storage := self._storages.get(job.queue):
             self._inside[job.id] = job.state
-            self._dags.start(Ticket(spec=job.spec, folders=self._folders, storage=storage))
+            self._dags.start(Ticket(spec=job.spec, folders=self._folders, storage=storage, image=self._image(job)))
         return True
 
     def follow(self, job: Job) -> None:

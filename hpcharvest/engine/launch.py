@@ -11,6 +11,8 @@ from pathlib import Path
 from hpcharvest.apps.folders import Folders
 from hpcharvest.apps.ticket import Storage
 from hpcharvest.config.schema import Queue, Site
+from hpcharvest.engine import images as containers
+from hpcharvest.engine import launchers
 from hpcharvest.errors import JobNotUnderstood
 from hpcharvest.messenger.protocol import Manifest, Task
 from hpcharvest.model.allocation import Allocation
@@ -25,15 +27,6 @@ from hpcharvest.sizing.policy import why_never as too_large
 _PROGRAM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 LONGEST_COMMAND = 120_000
 """Bytes of jobPars: Linux takes single arguments of up to 128 KiB."""
-
-LAUNCHERS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "mpiexec": ("mpiexec", "-hosts", "{hosts}", "-ppn", "{ranks_per_node}", "-n", "{ranks}"),
-    "srun": ("srun", "--nodes={nodes}", "--nodelist={hosts}", "--ntasks={ranks}", "--cpus-per-task={cores}"),
-    "aprun": ("aprun", "-n", "{ranks}", "-N", "{ranks_per_node}", "-L", "{hosts}"),
-    "jsrun": ("jsrun", "--np", "{ranks}"),
-}
-"""How each launcher starts ranks; a site's own `argv` goes before."""
 
 
 def node_shape(site: Site) -> NodeShape:
@@ -60,12 +53,14 @@ def limits(site: Site) -> Limits:
 def size(spec: JobSpec, queue: Queue) -> Footprint:
     """Give what the job occupies on the queue's site."""
     factor = queue.site.allocation.walltime_factor
-    fitted = footprint(spec, node_shape(queue.site), default_walltime_s=queue.payload.default_walltime_s)
+    payload = queue.payload
+    fitted = footprint(spec, node_shape(queue.site), default_walltime_s=payload.default_walltime_s, gpus=payload.gpus)
     return Footprint(
         nodes=fitted.nodes,
         cores=fitted.cores,
         memory_mb=fitted.memory_mb,
         walltime_s=ceil(fitted.walltime_s * factor),
+        gpus=fitted.gpus,
     )
 
 
@@ -73,6 +68,7 @@ def why_never(spec: JobSpec, queue: Queue) -> str:
     """Say why the job can never run in this queue; empty if it can."""
     try:
         command(spec, queue)
+        containers.check(spec, queue)
     except JobNotUnderstood as error:
         return str(error)
     reason = too_large(size(spec, queue), limits(queue.site))
@@ -118,8 +114,8 @@ def _url(place: str) -> str:
     return Path(place).as_uri() if place.startswith("/") else place
 
 
-def task(job: Job, queue: Queue, folders: Folders) -> Task:
-    """Give what the runner must know to run one attempt of a job."""
+def task(job: Job, queue: Queue, folders: Folders, images: Mapping[str, str]) -> Task:
+    """Give what the runner must know to run one attempt of a job. `images`: what to run for each image, by its name."""
     spec = job.spec
     room = size(spec, queue)
     mpi = queue.payload.mpi
@@ -133,16 +129,20 @@ def task(job: Job, queue: Queue, folders: Folders) -> Task:
         "cores": room.cores,
     }
     inputs = folders.inputs(job.id)
+    argv = command(spec, queue, values)
+    whole = containers.wrap(argv, job, queue, folders, images)
     return Task(
         job=job.id,
         attempt=job.attempt,
-        argv=command(spec, queue, values),
+        argv=whole,
+        contained=whole is not argv,
         env=dict(queue.payload.environment),
         folder=str(folders.attempt(job.id, job.attempt)),
         links={file.lfn: str(inputs / file.lfn) for file in spec.inputs},
         nodes=room.nodes,
         cores=room.cores,
         memory_mb=room.memory_mb,
+        gpus=room.gpus,
         walltime_s=room.walltime_s,
         outputs=tuple(file.lfn for file in spec.outputs if not file.log),
         log=spec.log.lfn if spec.log else None,
@@ -152,25 +152,33 @@ def task(job: Job, queue: Queue, folders: Folders) -> Task:
 
 
 def manifest(
-    allocation: Allocation, jobs: Iterable[Job], queue: Queue, folders: Folders, heartbeat_s: float
+    allocation: Allocation,
+    jobs: Iterable[Job],
+    queue: Queue,
+    folders: Folders,
+    *,
+    heartbeat_s: float,
+    images: Mapping[str, str],
 ) -> Manifest:
-    """Give what the runner of an allocation must know."""
+    """Give what the runner of an allocation must know. `images`: what to run for each image, by its name."""
     site = queue.site
-    launcher = site.launcher.argv or (*LAUNCHERS[site.launcher.name], *site.launcher.options)
+    gpu_variable = launchers.GPU_VARIABLES[site.nodes.gpu_vendor] if queue.payload.gpus else ""
     return Manifest(
         allocation=allocation.id,
         tag=allocation.tag,
         cores_per_node=site.nodes.cores,
         memory_mb_per_node=site.nodes.memory_mb,
+        gpus_per_node=site.nodes.gpus if gpu_variable else 0,
+        gpu_variable=gpu_variable,
         heartbeat_s=heartbeat_s,
         margin_s=site.allocation.margin_s,
-        launcher=launcher,
-        tasks=tuple(task(job, queue, folders) for job in jobs),
+        launcher=launchers.words(site.launcher, gpu_variable),
+        tasks=tuple(task(job, queue, folders, images) for job in jobs),
     )
 
 
-def batch_request(tag: str, shape: Shape, folder: Path, site: Site) -> BatchRequest:
-    """Give what is asked of the site's batch system for an allocation in `folder`."""
+def batch_request(tag: str, shape: Shape, folder: Path, site: Site, *, gpus: bool = False) -> BatchRequest:
+    """Give what is asked of the site's batch system for an allocation in `folder`; `gpus`: also the nodes' GPUs."""
     return BatchRequest(
         tag=tag,
         shape=shape,
@@ -178,6 +186,7 @@ def batch_request(tag: str, shape: Shape, folder: Path, site: Site) -> BatchRequ
         account=site.batch.account,
         qos=site.batch.qos,
         options=site.batch.options,
+        gpus_per_node=site.nodes.gpus if gpus else 0,
         # The runner knows the end by itself, and judges better if it is not the signal that comes first.
         signal_before_end_s=int(min(site.batch.signal_before_end_s, site.allocation.margin_s / 2)),
     )

@@ -16,9 +16,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from hpcharvest.apps.bind import Dags
+from hpcharvest.apps.images import Images
 from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.config.schema import Configuration
-from hpcharvest.engine import launch
+from hpcharvest.engine import images, launch
 from hpcharvest.engine.allocations import Allocations
 from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.dag import DagWindow, Reporter
@@ -81,7 +82,17 @@ class Service:
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._stop_asked = threading.Event()
         self._mirror = Mirror()
+        self._images = Images()
         self._lease = Lease(self._folders.lease, configuration.controller.lease_s, clock)
+        self._systems = {queue.site.name: batch_system(queue.site) for queue in configuration.queues.values()}
+        self._batch_jobs = BatchJobs(
+            configuration=configuration,
+            folders=self._folders,
+            systems=self._systems,
+            images=self._images,
+            events=self._events,
+            clock=clock,
+        )
 
     def start(self, *, wait_for_lease: bool) -> None:
         """Take the lease, open the database, build the rest, and bring to hand what was under way."""
@@ -119,11 +130,7 @@ class Service:
         settings = configuration.controller
         client = client_of(configuration)
         hands = Hands(events)
-        systems = {queue.site.name: batch_system(queue.site) for queue in configuration.queues.values()}
-        self._watch = Watch(systems=systems, events=events, settings=settings, clock=clock)
-        self._batch_jobs = BatchJobs(
-            configuration=configuration, folders=self._folders, systems=systems, events=events, clock=clock
-        )
+        self._watch = Watch(systems=self._systems, events=events, settings=settings, clock=clock)
         self._allocations = Allocations(
             configuration=configuration,
             effects=self._batch_jobs,
@@ -148,7 +155,7 @@ class Service:
             stop_asked=self._stop_asked,
         )
         self._stack.callback(self.loop.last_turn)  # the stack is taken down from its end: this comes after the others
-        for close in (self._watch.close, dags.close, hands.close):
+        for close in (self._watch.close, dags.close, hands.close, self._images.give_up):
             self._stack.callback(close)
 
     def _crew(self, database: Database, client: PandaClient, hands: Hands, dags: Dags) -> Crew:
@@ -158,6 +165,7 @@ class Service:
             dags,
             folders=self._folders,
             storages={name: launch.storage(queue) for name, queue in configuration.queues.items()},
+            image=lambda job: images.wanted(job.spec, configuration.queues[job.queue], self._folders, self._images),
             size=configuration.controller.dag_window,
             sweeper=sweeper,
         )

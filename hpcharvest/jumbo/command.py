@@ -17,10 +17,14 @@ def words(task: Task, nodes: Sequence[str], launcher: Sequence[str], *, here: bo
     per_node = task.ranks_per_node if task.mpi else 1
     values = {
         "{hosts}": ",".join(nodes),
+        "{slots}": ",".join(f"{node}:{per_node}" for node in nodes),
         "{nodes}": str(len(nodes)),
         "{ranks}": str(per_node * len(nodes)),
         "{ranks_per_node}": str(per_node),
         "{cores}": str(max(1, task.cores // per_node)),
+        "{node_cores}": str(task.cores),
+        "{all_cores}": str(task.cores * len(nodes)),
+        "{gpus}": str(task.gpus),
     }
     return [_filled(word, values) for word in launcher] + list(task.argv)
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from hpcharvest.clock import Clock
 from hpcharvest.errors import StorageUnavailable
-from hpcharvest.jumbo import command, drain, kin, slot, tarball, verdict
+from hpcharvest.jumbo import command, drain, gpus, kin, slot, tarball, verdict
 from hpcharvest.jumbo.bell import Bell, ended_children
 from hpcharvest.jumbo.link import Link
 from hpcharvest.jumbo.pool import Place, Pool
@@ -66,7 +66,9 @@ class Head:
         self._end = math.inf if left_s is None else now + left_s
         self._leave_at = drain.leave_at(now, left_s, manifest.margin_s)
         self._next_beat = now
-        self._pool = Pool(surroundings.nodes, manifest.cores_per_node, manifest.memory_mb_per_node)
+        self._pool = Pool(
+            surroundings.nodes, manifest.cores_per_node, manifest.memory_mb_per_node, manifest.gpus_per_node
+        )
         self._running: dict[int, Slot] = {}
         self._packing: dict[int, tuple[Slot, PayloadOutcome]] = {}
         self._alarms: list[tuple[float, int, Callable[[], None]]] = []
@@ -156,7 +158,8 @@ class Head:
         mark = kin.Mark(self._manifest.tag, surroundings.restart, task.job, task.attempt)
         here = surroundings.is_here(place.nodes[0])
         argv = command.words(task, place.nodes, self._manifest.launcher, here=here)
-        environment = {**self._environment, **task.env, kin.MARK_VARIABLE: str(mark)}
+        bound = gpus.bound(self._manifest, place.gpus, self._environment)
+        environment = {**self._environment, **task.env, **bound, kin.MARK_VARIABLE: str(mark)}
         process = slot.start(task, argv, environment, self._stdin)
         if isinstance(process, Stop):
             self._pool.give_back(place)
@@ -274,6 +277,7 @@ class Head:
 
 def _misfit(task: Task, manifest: Manifest, surroundings: Surroundings) -> str:
     return (
-        f"it needs {task.nodes} nodes with {task.cores} cores and {task.memory_mb} MB, but the allocation has "
-        f"{len(surroundings.nodes)} with {manifest.cores_per_node} and {manifest.memory_mb_per_node or 'unknown'}"
+        f"it needs {task.nodes} nodes with {task.cores} cores, {task.memory_mb} MB and {task.gpus} GPUs, but the "
+        f"allocation has {len(surroundings.nodes)} with {manifest.cores_per_node}, "
+        f"{manifest.memory_mb_per_node or 'unknown'} and {manifest.gpus_per_node}"
     )

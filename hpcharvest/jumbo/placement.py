@@ -1,4 +1,4 @@
-"""Which nodes a task gets: pure. A node is the cores and the memory that are free on it."""
+"""Which nodes a task gets: pure. A node is the cores, the memory and the GPUs that are free on it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class Need:
-    """What a task asks for; ordered by size. `cores` and `memory_mb` are for each of its nodes."""
+    """What a task asks for; ordered by size. All but `nodes` is for each of its nodes."""
 
     nodes: int
     cores: int
     memory_mb: int = 0
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +22,38 @@ class Room:
 
     cores: int
     memory_mb: float
+    gpus: int = 0
+    """A bit for each free GPU, the lowest for the first."""
 
     def fits(self, need: Need) -> bool:
         """Tell whether a task with this need may come in."""
-        return need.cores <= self.cores and need.memory_mb <= self.memory_mb
+        if need.cores > self.cores or need.memory_mb > self.memory_mb:
+            return False
+        if need.nodes > 1:
+            first = _first(need.gpus)
+            return self.gpus & first == first
+        return self.gpus.bit_count() >= need.gpus
 
-    def without(self, need: Need) -> Room:
-        """Give what is left after a task came in."""
-        return Room(self.cores - need.cores, self.memory_mb - need.memory_mb)
+    def gpus_for(self, need: Need) -> int:
+        """Choose the GPUs of a task that fits, as bits.
 
-    def again(self, need: Need) -> Room:
-        """Give what is there after a task went out."""
-        return Room(self.cores + need.cores, self.memory_mb + need.memory_mb)
+        One on several nodes gets the first ones, as one variable names them on all its nodes; so others get the last
+        that are free.
+        """
+        if need.nodes > 1:
+            return _first(need.gpus)
+        rest = self.gpus
+        for _ in range(rest.bit_count() - need.gpus):
+            rest &= rest - 1
+        return rest
+
+    def without(self, need: Need, gpus: int = 0) -> Room:
+        """Give what is left after a task came in and took these GPUs."""
+        return Room(self.cores - need.cores, self.memory_mb - need.memory_mb, self.gpus & ~gpus)
+
+    def again(self, need: Need, gpus: int = 0) -> Room:
+        """Give what is there after a task went out that had these GPUs."""
+        return Room(self.cores + need.cores, self.memory_mb + need.memory_mb, self.gpus | gpus)
 
 
 def place(need: Need, rooms: Sequence[Room], held: Collection[int] = ()) -> tuple[int, ...] | None:
@@ -54,5 +75,15 @@ def hold(need: Need, rooms: Sequence[Room]) -> frozenset[int]:
 
     Without this, a stream of small tasks would keep a large one out for ever.
     """
-    emptiest = sorted(range(len(rooms)), key=lambda index: (-rooms[index].cores, -rooms[index].memory_mb))
+
+    def fullness(index: int) -> tuple[float, ...]:
+        room = rooms[index]
+        return -room.cores, -room.memory_mb, -room.gpus.bit_count()
+
+    emptiest = sorted(range(len(rooms)), key=fullness)
     return frozenset(emptiest[: need.nodes])
+
+
+def _first(count: int) -> int:
+    """Give the bits of the first GPUs of a node."""
+    return (1 << count) - 1

@@ -13,19 +13,21 @@ from hpcharvest.messenger.protocol import Key, Task
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a task got: nodes by name, of each as much as its need says."""
+    """What a task got: nodes by name, of each as much as its need says, and the same GPUs on each."""
 
     nodes: tuple[str, ...]
     indices: tuple[int, ...]
     need: Need
+    gpus: int = 0
+    """A bit for each, as in a Room."""
 
 
 class Pool:
     """Hands out tasks, the largest first and of these the longest, with a place for each."""
 
-    def __init__(self, nodes: Sequence[str], cores: int, memory_mb: int) -> None:
+    def __init__(self, nodes: Sequence[str], cores: int, memory_mb: int, gpus: int = 0) -> None:
         self._nodes = tuple(nodes)
-        self._whole = Room(cores, memory_mb or math.inf)
+        self._whole = Room(cores, memory_mb or math.inf, (1 << gpus) - 1)
         self._rooms = [self._whole] * len(self._nodes)
         self._waiting: dict[Need, list[Task]] = {}
 
@@ -55,16 +57,17 @@ class Pool:
                 continue
             indices = placement.place(need, self._rooms, held)
             if indices is not None:
+                gpus = self._rooms[indices[0]].gpus_for(need)
                 for index in indices:
-                    self._rooms[index] = self._rooms[index].without(need)
-                return queue.pop(), Place(tuple(self._nodes[index] for index in indices), indices, need)
+                    self._rooms[index] = self._rooms[index].without(need, gpus)
+                return queue.pop(), Place(tuple(self._nodes[index] for index in indices), indices, need, gpus)
             held = held or placement.hold(need, self._rooms)
         return None
 
     def give_back(self, place: Place) -> None:
         """Free a place."""
         for index in place.indices:
-            self._rooms[index] = self._rooms[index].again(place.need)
+            self._rooms[index] = self._rooms[index].again(place.need, place.gpus)
 
     def too_long(self, left_s: float) -> list[Task]:
         """Take out the tasks that cannot end in the time that is left: it only becomes less."""
@@ -90,4 +93,4 @@ class Pool:
 
 
 def _need(task: Task) -> Need:
-    return Need(max(task.nodes, 1), max(task.cores, 1), max(task.memory_mb, 0))
+    return Need(max(task.nodes, 1), max(task.cores, 1), max(task.memory_mb, 0), max(task.gpus, 0))

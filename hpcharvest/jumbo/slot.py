@@ -17,7 +17,7 @@ from hpcharvest.messenger.protocol import Task
 from hpcharvest.model.states import PayloadResult
 
 NOT_ITS_DOING: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE})
-"""Why a process may fail to start although nothing is wrong with the payload; nor is a launcher that is missing."""
+"""Why a process may fail to start although nothing is wrong with the payload; nor is a missing launcher or engine."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def start(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        launched = len(argv) > len(task.argv)
+        launched = len(argv) > len(task.argv) or task.contained
         ours = isinstance(error, OSError) and (launched or error.errno in NOT_ITS_DOING)
         result = PayloadResult.NOT_RUN if ours else PayloadResult.FAILED
         return Stop(result, f"the payload cannot be started: {error}")

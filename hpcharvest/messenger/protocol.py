@@ -81,6 +81,8 @@ class Task:
     """On each node."""
     memory_mb: int = 0
     """On each node; 0: unknown."""
+    gpus: int = 0
+    """On each node, for itself alone."""
     walltime_s: int = 0
     """0: no limit."""
     outputs: tuple[str, ...] = ()
@@ -90,6 +92,8 @@ class Task:
     mpi: bool = False
     """Whether it is started by the site's launcher."""
     ranks_per_node: int = 1
+    contained: bool = False
+    """Whether argv begins with a container engine, whose absence is not the payload's doing."""
 
     @property
     def key(self) -> Key:
@@ -110,6 +114,9 @@ class Manifest:
     tasks: tuple[Task, ...]
     memory_mb_per_node: int = 0
     """0: unknown, and so no limit."""
+    gpus_per_node: int = 0
+    gpu_variable: str = ""
+    """The environment variable that binds a payload to its GPUs; empty: none does."""
     heartbeat_s: float = 10.0
     """Also how often the runner looks for kill notes."""
     flush_s: float = 0.2
@@ -119,8 +126,8 @@ class Manifest:
     kill_grace_s: float = 10.0
     """From SIGTERM to SIGKILL."""
     launcher: tuple[str, ...] = ()
-    """Put in front of argv for tasks of MPI, on many nodes or on another node; {hosts} {nodes} {ranks}
-    {ranks_per_node} {cores} are filled in. Empty: there is none."""
+    """Put in front of argv for tasks of MPI, on many nodes or on another node; {hosts} {slots} {nodes} {ranks}
+    {ranks_per_node} {cores} {node_cores} {all_cores} {gpus} are filled in. Empty: there is none."""
     version: int = VERSION
 
 

@@ -58,6 +58,8 @@ class JobSpec:
     processing_type: str = ""
     resource_type: str = ""
     event_service: bool = False
+    image: str = ""
+    """The container image that it asks for, as the server wrote it: not checked yet; empty: none."""
 
     @property
     def log(self) -> OutputFile | None:

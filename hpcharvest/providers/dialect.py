@@ -30,6 +30,8 @@ class BatchRequest:
     qos: str = ""
     options: tuple[str, ...] = ()
     """More directives, as the operator wrote them."""
+    gpus_per_node: int = 0
+    """GPUs to ask for on each node; 0: for none, or for what comes with the node by itself."""
     signal_before_end_s: int = 0
     """Ask for a warning signal this long before the walltime; 0: for none."""
 

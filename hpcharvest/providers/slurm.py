@@ -94,6 +94,8 @@ class SlurmDialect:
         ]
         chosen = {"partition": shape.partition, "account": request.account, "qos": request.qos}
         words += [f"--{name}={value}" for name, value in chosen.items() if value]
+        if request.gpus_per_node:
+            words.append(f"--gpus-per-node={request.gpus_per_node}")
         if request.signal_before_end_s:
             words.append(f"--signal=B:USR1@{request.signal_before_end_s}")
         return [f"#SBATCH {words}" for words in (*map(shlex.quote, words), *request.options)]

@@ -203,15 +203,18 @@ class Slurm:
 
 
 @contextmanager
-def cluster(nodes: int = 3, *, cores: int = 4, accounting: bool = False) -> Iterator[Slurm]:
+def cluster(nodes: int = 3, *, cores: int = 4, accounting: bool = False, gpus: int = 0) -> Iterator[Slurm]:
     """Run a Slurm of so many nodes, two at least, that pretend to have so many cores; with `accounting` there is sacct.
 
-    RuntimeError, with all logs, if it does not come up; see `why_not` first.
+    Each node has `gpus` that are counted and handed out like others, and are not there. RuntimeError, with all logs, if
+    it does not come up; see `why_not` first.
     """
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     slurm = Slurm(folder=folder, nodes=tuple(f"n{number + 1}" for number in range(nodes)), cores=cores)
     try:
         _configure(slurm, accounting=accounting)
+        if gpus:
+            _count_gpus(slurm, gpus)
         _start(slurm, accounting=accounting)
         yield slurm
         with suppress(subprocess.CalledProcessError):
@@ -239,6 +242,14 @@ def _configure(slurm: Slurm, *, accounting: bool) -> None:
         (folder / name).chmod(0o600)
     for name in ("state", "db", *(f"{kind}.{node}" for kind in ("tmp", "spool") for node in slurm.nodes)):
         (folder / name).mkdir()
+
+
+def _count_gpus(slurm: Slurm, gpus: int) -> None:
+    """Let nodes have GPUs. Slurm numbers them by their device files, which must be there, and opens none of them."""
+    conf = slurm.folder / "slurm.conf"
+    nodes = conf.read_text().replace(" State=UNKNOWN", f" Gres=gpu:{gpus} State=UNKNOWN")
+    conf.write_text(f"GresTypes=gpu\n{nodes}")
+    (slurm.folder / "gres.conf").write_text(f"Name=gpu File=/dev/tty[0-{gpus - 1}]\n")
 
 
 def _start(slurm: Slurm, *, accounting: bool) -> None:

@@ -60,6 +60,8 @@ class Recipe:
     """Another batch system, which is somebody else's to start; empty: the embedded one."""
     launcher: Mapping[str, Any] = field(default_factory=dict)
     software: Mapping[str, Any] = field(default_factory=dict)
+    container: Mapping[str, Any] = field(default_factory=dict)
+    gpus_per_node: int = 0
 
 
 class World:
@@ -160,7 +162,7 @@ class World:
                 "signal_before_end_s": 5,
                 **(recipe.batch or {"dialect": "local", "command": self.cluster.command}),
             },
-            "nodes": {"cores": recipe.cores_per_node},
+            "nodes": {"cores": recipe.cores_per_node, "gpus": recipe.gpus_per_node},
             "allocation": {
                 "max_nodes": recipe.nodes,
                 "max_walltime_s": 7200,
@@ -169,6 +171,7 @@ class World:
             },
             "launcher": recipe.launcher,
             "software": {"python": sys.executable, **recipe.software},
+            "container": recipe.container,
         }
         controller = {
             "controller": {

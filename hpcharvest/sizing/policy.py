@@ -59,6 +59,8 @@ def why_never(footprint: Footprint, limits: Limits) -> str:
     """Say why a job of this size can never run within `limits`; empty if it can."""
     if footprint.nodes > limits.max_nodes:
         return f"it needs {footprint.nodes} nodes of {limits.node.cores} cores, and {limits.max_nodes} may be asked for"
+    if footprint.gpus > limits.node.gpus:
+        return f"it needs {footprint.gpus} GPUs on each node, and a node has {limits.node.gpus}"
     if footprint.walltime_s + limits.margin_s > limits.max_walltime_s:
         return (
             f"it needs {footprint.walltime_s} s and {limits.margin_s:g} s of margin, "
@@ -136,8 +138,10 @@ def _fill(candidates: Sequence[Candidate], limits: Limits) -> _Filling:
 
 
 def _share(size: Footprint, node: NodeShape) -> float:
-    """Say how much of how many nodes a job takes, as whole jobs fit side by side by cores and by memory."""
+    """Say how much of how many nodes a job takes, as whole jobs fit side by side by cores, memory and GPUs."""
     beside = node.cores // size.cores
     if node.memory_mb and size.memory_mb:
         beside = min(beside, node.memory_mb // size.memory_mb)
+    if size.gpus:
+        beside = min(beside, node.gpus // size.gpus)
     return size.nodes / max(beside, 1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hpcharvest.engine.launch import LAUNCHERS
+from hpcharvest.engine.launchers import LAUNCHERS
 from hpcharvest.errors import BatchUnreachable, SubmissionRefused
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
@@ -96,8 +96,8 @@ def test_a_batch_job_gets_its_nodes_its_id_and_its_deadline(place: Place) -> Non
 
 
 def test_srun_as_we_word_it_starts_a_rank_on_each_node(place: Place) -> None:
-    values = {"nodes": 2, "ranks": 2, "ranks_per_node": 1, "cores": 2, "hosts": '"$HPCHARVEST_NODES"'}
-    words = " ".join([*LAUNCHERS["srun"], "--overlap"]).format(**values)
+    values = {"nodes": 2, "ranks": 2, "ranks_per_node": 1, "cores": 2, "gpus": 0, "hosts": '"$HPCHARVEST_NODES"'}
+    words = " ".join(LAUNCHERS["srun"].words).format(**values)
     request = place.request(f"{words} printenv SLURMD_NODENAME; {words} true", nodes=2)
     place.until(place.system.submit(request), BatchState.COMPLETED)
     assert len(set((request.folder / "stdout").read_text().split()) & set(place.slurm.nodes)) == 2

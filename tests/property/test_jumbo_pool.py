@@ -12,14 +12,19 @@ from hpcharvest.messenger.protocol import Task
 from hpcharvest.model.ids import Attempt, JobId
 
 NODES = ("a", "b", "c")
-CORES, MEMORY = 4, 100
+CORES, MEMORY, GPUS = 4, 100, 3
 
+Drawn = tuple[int, int, int, int, int]
 shapes = st.tuples(
-    st.integers(0, 4), st.integers(0, 5), st.sampled_from([0, 30, 50, 100, 101]), st.sampled_from([0, 10, 100, 1000])
+    st.integers(0, 4),
+    st.integers(0, 5),
+    st.sampled_from([0, 30, 50, 100, 101]),
+    st.sampled_from([0, 10, 100, 1000]),
+    st.integers(0, 4),
 )
 
 
-def tasks_of(drawn: list[tuple[int, int, int, int]]) -> list[Task]:
+def tasks_of(drawn: list[Drawn]) -> list[Task]:
     return [
         Task(
             job=JobId(number),
@@ -30,8 +35,9 @@ def tasks_of(drawn: list[tuple[int, int, int, int]]) -> list[Task]:
             cores=cores,
             memory_mb=memory,
             walltime_s=walltime,
+            gpus=gpus,
         )
-        for number, (nodes, cores, memory, walltime) in enumerate(drawn)
+        for number, (nodes, cores, memory, walltime, gpus) in enumerate(drawn)
     ]
 
 
@@ -40,13 +46,16 @@ def assert_nobody_is_crowded(places: list[Place]) -> None:
         here = [place.need for place in places if node in place.nodes]
         assert sum(need.cores for need in here) <= CORES
         assert sum(need.memory_mb for need in here) <= MEMORY
+        taken = [place.gpus for place in places if node in place.nodes]
+        assert sum(taken) < 1 << GPUS  # nobody has one that is not there
+        assert sum(taken).bit_count() == sum(need.gpus for need in here)  # nobody has one that another has
 
 
 @given(drawn=st.lists(shapes, max_size=30), ends=st.lists(st.integers(0, 100)))
-def test_no_node_is_ever_crowded_and_every_task_that_fits_runs_once(
-    drawn: list[tuple[int, int, int, int]], ends: list[int]
+def test_no_node_is_ever_crowded_no_gpu_is_shared_and_every_task_that_fits_runs_once(
+    drawn: list[Drawn], ends: list[int]
 ) -> None:
-    tasks, pool = tasks_of(drawn), Pool(NODES, CORES, MEMORY)
+    tasks, pool = tasks_of(drawn), Pool(NODES, CORES, MEMORY, GPUS)
     misfits = pool.add(tasks)
     running: list[Place] = []
     ran: list[Task] = []
@@ -55,6 +64,7 @@ def test_no_node_is_ever_crowded_and_every_task_that_fits_runs_once(
             ran.append(found[0])
             running.append(found[1])
             assert len(set(found[1].nodes)) == found[1].need.nodes
+            assert found[1].gpus.bit_count() == found[0].gpus
         assert running, "something waits, nothing runs, and nothing is started"
         assert_nobody_is_crowded(running)
         pool.give_back(running.pop(ends.pop() % len(running) if ends else 0))
@@ -64,10 +74,10 @@ def test_no_node_is_ever_crowded_and_every_task_that_fits_runs_once(
 @given(small=st.integers(5, 40))
 def test_small_tasks_do_not_keep_a_large_one_out(small: int) -> None:
     pool = Pool(NODES, CORES, 0)
-    pool.add(tasks_of([(1, 3, 0, 0)] * 2 + [(3, 2, 0, 0)]))
+    pool.add(tasks_of([(1, 3, 0, 0, 0)] * 2 + [(3, 2, 0, 0, 0)]))
     running = [found[1] for _ in range(1) if (found := pool.take())]
     assert running[0].need.nodes == 3, "the largest goes first"
-    pool.add(tasks_of([(3, 4, 0, 0)] + [(1, 1, 0, 0)] * small))
+    pool.add(tasks_of([(3, 4, 0, 0, 0)] + [(1, 1, 0, 0, 0)] * small))
     started_before = 0
     while True:
         while found := pool.take():
@@ -79,8 +89,9 @@ def test_small_tasks_do_not_keep_a_large_one_out(small: int) -> None:
         pool.give_back(running.pop(0))
 
 
-rooms = st.lists(st.builds(Room, st.integers(0, 8), st.sampled_from([0.0, 50.0, math.inf])), min_size=1, max_size=6)
-needs = st.builds(Need, st.integers(1, 4), st.integers(1, 8), st.sampled_from([0, 50, 60]))
+room = st.builds(Room, st.integers(0, 8), st.sampled_from([0.0, 50.0, math.inf]), st.integers(0, 15))
+rooms = st.lists(room, min_size=1, max_size=6)
+needs = st.builds(Need, st.integers(1, 4), st.integers(1, 8), st.sampled_from([0, 50, 60]), st.integers(0, 4))
 
 
 @given(need=needs, rooms=rooms)
@@ -96,16 +107,24 @@ def test_a_place_is_found_if_and_only_if_there_is_one(need: Need, rooms: list[Ro
 
 
 @given(need=needs, rooms=rooms)
+def test_a_task_gets_gpus_that_are_free_on_all_its_nodes(need: Need, rooms: list[Room]) -> None:
+    found = placement.place(need, rooms)
+    for index in found or ():
+        gpus = rooms[found[0] if found else 0].gpus_for(need)
+        assert gpus.bit_count() == need.gpus
+        assert gpus & ~rooms[index].gpus == 0
+        assert rooms[index].without(need, gpus).again(need, gpus) == rooms[index]
+
+
+@given(need=needs, rooms=rooms)
 def test_what_is_held_is_left_alone(need: Need, rooms: list[Room]) -> None:
     held = placement.hold(need, rooms)
     assert not held & set(placement.place(Need(1, 1), rooms, held) or ())
 
 
 @given(drawn=st.lists(shapes, max_size=20), left_s=st.floats(0, 2000))
-def test_what_is_too_long_is_taken_out_and_all_else_stays(
-    drawn: list[tuple[int, int, int, int]], left_s: float
-) -> None:
-    pool = Pool(NODES, CORES, MEMORY)
+def test_what_is_too_long_is_taken_out_and_all_else_stays(drawn: list[Drawn], left_s: float) -> None:
+    pool = Pool(NODES, CORES, MEMORY, GPUS)
     misfits = pool.add(tasks_of(drawn))
     late = pool.too_long(left_s)
     rest = pool.clear()

@@ -17,7 +17,7 @@ from hpcharvest.sizing.policy import Candidate, Limits, Plan, plan, why_never
 NOW = 1000.0
 limits_allowed = st.builds(
     Limits,
-    node=st.builds(NodeShape, cores=st.integers(1, 128), memory_mb=st.sampled_from([0, 1000, 64_000])),
+    node=st.builds(NodeShape, cores=st.integers(1, 128), memory_mb=st.sampled_from([0, 1000, 64_000]), gpus=st.just(4)),
     min_nodes=st.just(1),
     max_nodes=st.integers(1, 64),
     max_walltime_s=st.integers(120, 7200),
@@ -39,7 +39,11 @@ specs = st.builds(
 
 
 def candidates_of(wanted: Sequence[JobSpec], limits: Limits, since: float = 0.0) -> list[Candidate]:
-    unique = {spec.panda_id: footprint(spec, limits.node, default_walltime_s=30) for spec in wanted}
+    """Make candidates that need no GPU, or up to as many as a node has, as their number says."""
+    unique = {
+        spec.panda_id: footprint(spec, limits.node, default_walltime_s=30, gpus=spec.panda_id % (limits.node.gpus + 1))
+        for spec in wanted
+    }
     return [
         Candidate(job=job, footprint=found, since=since)
         for job, found in unique.items()
@@ -118,3 +122,18 @@ def test_a_plan_has_enough_nodes_for_all_at_once() -> None:
     assert isinstance(one, Plan)
     assert one.shape.nodes == 3
     assert "5 jobs on 3 nodes" in one.reason
+
+
+def test_a_plan_has_enough_nodes_for_all_gpus_at_once() -> None:
+    limits = Limits(node=NodeShape(cores=64, gpus=4), max_nodes=10, max_walltime_s=3600)
+    small = Footprint(nodes=1, cores=1, memory_mb=0, walltime_s=100, gpus=3)
+    waiting = [Candidate(job=JobId(number), footprint=small, since=0.0) for number in range(1, 6)]
+    (one,) = plan(waiting, 0, limits, NOW)
+    assert one.shape.nodes == 5
+
+
+@given(st.integers(0, 8))
+def test_a_job_never_has_more_gpus_than_its_node(gpus: int) -> None:
+    limits = Limits(node=NodeShape(cores=8, gpus=4))
+    size = Footprint(nodes=1, cores=1, memory_mb=0, walltime_s=100, gpus=gpus)
+    assert ("GPUs" in why_never(size, limits)) is (gpus > 4)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from hpcharvest.cli.checks import folders, partners, state
+from hpcharvest.cli.checks import container, folders, partners, state
 from hpcharvest.cli.checks.finding import Check, Finding, Level
 from hpcharvest.cli.doctor import run_check
 from hpcharvest.cli.main import main
@@ -212,3 +212,19 @@ def test_what_a_check_trips_over_is_a_failure(config: Path) -> None:
     configuration = load(config)
     assert levels(trips, configuration) == [Level.FAILURE]  # type: ignore[arg-type]  # it never returns
     assert levels(falls, configuration) == [Level.FAILURE]  # type: ignore[arg-type]  # it never returns
+
+
+def test_a_container_engine_must_answer(config: Path) -> None:
+    assert levels(container.engine, load(config)) == []  # a site without one needs none
+
+    site = config.parent / "toy.toml"
+    text = site.read_text()
+    for command, level in (
+        ("['env', 'echo']", Level.OK),
+        ("['false']", Level.FAILURE),
+        ("['/nowhere']", Level.FAILURE),
+    ):
+        site.write_text(f'{text}\n[container]\nengine = "podman"\ncommand = {command}\n')
+        found = only(container.engine, load(config))
+        assert found.level is level
+        assert bool(found.advice) is (level is Level.FAILURE)

@@ -217,7 +217,7 @@ def test_wrong_value_is_refused_with_its_place(folder: Path, old: str, new: str,
         (
             "[batch]",
             "[launcher]\nargv = ['run', '-n', '{rank}']\n[batch]",
-            "{rank} is no placeholder; there are {cores}",
+            "{rank} is no placeholder; there are {all_cores}, {cores}",
         ),
         ("[batch]", "[launcher]\nargv = ['run', '{ranks']\n[batch]", "toy.toml:12: launcher.argv: expected '}' before"),
         ("[batch]", "[launcher]\nargv = ['run']\noptions = ['-v']\n[batch]", "options have no effect beside argv"),

@@ -222,8 +222,10 @@ RULES: Final[Mapping[str, Rule]] = {
         found=either(imports("subprocess", "multiprocessing", "pty"), uses("os.fork", "os.posix_spawn", "os.execv")),
         files=PACKAGE,
         but={
+            "hpcharvest/apps/commands.py": "container engines, which pull images",
             "hpcharvest/cli/bench/batch.py": "a controller, to be killed",
             "hpcharvest/cli/bench/crash.py": "a controller, to be killed",
+            "hpcharvest/cli/checks/container.py": "container engines, asked whether they are there",
             "hpcharvest/cli/checks/partners.py": "the runner's Python, asked whether it would do",
             "hpcharvest/cli/checks/software.py": "bash, asked to read a prologue; ls, which may hang on CVMFS",
             "hpcharvest/cli/demo/campaign.py": "a controller, kept running or killed",

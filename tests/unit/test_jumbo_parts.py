@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import stat
 import tarfile
@@ -6,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from hpcharvest.errors import ConfigurationError, UnsafeName
-from hpcharvest.jumbo import command, folder, surroundings, tarball, verdict
+from hpcharvest.jumbo import command, folder, slot, surroundings, tarball, verdict
 from hpcharvest.jumbo.verdict import Ending, Stop
 from hpcharvest.messenger.protocol import Task
 from hpcharvest.model.ids import Attempt, JobId
 from hpcharvest.model.job import PayloadOutcome
 from hpcharvest.model.states import PayloadResult
 
-LAUNCHER = ("mpiexec", "-hosts={hosts}", "{nodes}", "{ranks}", "{ranks_per_node}", "{cores}", "{other}")
+LAUNCHER = ("mpiexec", "-hosts={hosts}", "{nodes}", "{ranks}", "{ranks_per_node}", "{cores}", "{node_cores}", "{other}")
 
 
 def task(
@@ -53,11 +54,27 @@ def test_a_payload_here_needs_no_launcher(tmp_path: Path) -> None:
 
 def test_the_launcher_is_filled_in_and_the_payload_is_left_alone(tmp_path: Path) -> None:
     words = command.words(task(tmp_path, mpi=True, ranks_per_node=2), ["n1", "n2"], LAUNCHER, here=True)
-    assert words == ["mpiexec", "-hosts=n1,n2", "2", "4", "2", "2", "{other}", "pay", "{hosts}"]
+    assert words == ["mpiexec", "-hosts=n1,n2", "2", "4", "2", "2", "4", "{other}", "pay", "{hosts}"]
+
+
+def test_ranks_that_outnumber_the_cores_have_one_each(tmp_path: Path) -> None:
+    words = command.words(task(tmp_path, mpi=True, ranks_per_node=7), ["n1"], ("{ranks}", "{cores}"), here=True)
+    assert words[:2] == ["7", "1"]
 
 
 def test_a_payload_elsewhere_is_one_rank(tmp_path: Path) -> None:
     assert command.words(task(tmp_path), ["n2"], LAUNCHER, here=False)[:5] == ["mpiexec", "-hosts=n2", "1", "1", "1"]
+
+
+@pytest.mark.parametrize(("contained", "result"), [(False, PayloadResult.FAILED), (True, PayloadResult.NOT_RUN)])
+def test_a_container_engine_that_is_missing_is_not_the_payloads_doing(
+    tmp_path: Path, contained: bool, result: PayloadResult
+) -> None:
+    one = dataclasses.replace(task(tmp_path / "run"), contained=contained)
+    with Path(os.devnull).open("rb") as stdin:
+        stop = slot.start(one, ["/nowhere/engine"], {}, stdin.fileno())
+    assert isinstance(stop, Stop)
+    assert stop.result is result
 
 
 def test_surroundings_are_read_from_the_environment() -> None:

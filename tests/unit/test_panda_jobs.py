@@ -240,6 +240,15 @@ def test_log_may_stand_before_the_outputs() -> None:
     ]
 
 
+def test_a_container_is_the_jobs_own_word_or_none() -> None:
+    assert decode_job(raw_job()).image == ""
+    assert decode_job(raw_job(container_name="NULL")).image == ""
+    assert decode_job(raw_job(container_name="atlas/sim:1")).image == "atlas/sim:1"
+    assert decode_job(raw_job(container_name="--privileged")).image == "--privileged"  # refused with its queue's reason
+    with pytest.raises(JobNotUnderstood, match="container_name"):
+        decode_job(raw_job(container_name=7))
+
+
 def test_event_service_is_the_string_true() -> None:
     assert decode_job(raw_job(eventService="True")).event_service
     assert not decode_job(raw_job()).event_service

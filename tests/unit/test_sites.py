@@ -17,7 +17,7 @@ from hpcharvest.cli.checks.software import prologue
 from hpcharvest.cli.main import main
 from hpcharvest.config.loader import load, load_site
 from hpcharvest.config.schema import Site
-from hpcharvest.engine.launch import LAUNCHERS
+from hpcharvest.engine import launchers
 from hpcharvest.jumbo import command
 from hpcharvest.messenger.protocol import Task
 from hpcharvest.model.ids import Attempt, JobId
@@ -221,9 +221,7 @@ def test_the_launcher_starts_as_many_ranks_as_it_should(name: str) -> None:
         ranks_per_node=8,
     )
 
-    words = command.words(
-        task, ["n1", "n2"], site.launcher.argv or (*LAUNCHERS[site.launcher.name], *site.launcher.options), here=False
-    )
+    words = command.words(task, ["n1", "n2"], launchers.words(site.launcher, ""), here=False)
 
     assert "{" not in " ".join(words)
     assert words[-2:] == ["/software/work", "--events=10"]

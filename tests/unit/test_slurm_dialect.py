@@ -78,6 +78,11 @@ def test_what_is_not_chosen_is_not_asked_for() -> None:
     ]
 
 
+def test_gpus_are_asked_for_on_each_node() -> None:
+    request = BatchRequest(tag="t", shape=Shape(nodes=2, walltime_s=59), folder=Path("/f"), gpus_per_node=4)
+    assert "#SBATCH --gpus-per-node=4" in SLURM.directives(request)
+
+
 @pytest.mark.parametrize(
     ("out", "batch_id"), [("123\n", "123"), ("123;perlmutter\n", "123"), ("Welcome to 2026\n7\n", "7")]
 )

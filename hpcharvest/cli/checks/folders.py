@@ -65,7 +65,9 @@ def transformations(configuration: Configuration) -> Iterator[Finding]:
     """Look for the folders from which payloads are run."""
     for name, queue in configuration.queues.items():
         folder = queue.payload.transformation_dir
-        if folder.is_dir():
+        if queue.payload.transformation_in_image:
+            yield ok(f"queue {name}: the transformations are in {folder} of the container images")
+        elif folder.is_dir():
             yield ok(f"queue {name}: the transformations are in {folder}")
         else:
             yield failure(

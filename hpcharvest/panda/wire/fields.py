@@ -51,6 +51,10 @@ class Fields:
             self.fail(key, value, f"at most {self._max_bytes} bytes, not {size}")
         return value
 
+    def optional(self, key: str) -> str:
+        """Return a text that the server only sends for some jobs; empty if it does not."""
+        return self.text(key) if key in self._raw else ""
+
     def number(self, key: str, *, least: int = 0, nothing: int | None = 0) -> int:
         """Return a whole number of at least `least`; NULL is `nothing`, or an error if that is None."""
         value = self._get(key, "a whole number")

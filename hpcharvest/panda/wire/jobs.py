@@ -132,6 +132,7 @@ def decode_job(raw: Any, *, max_bytes: int = MAX_JOB_BYTES) -> JobSpec:
         processing_type=fields.text("processingType"),
         resource_type=fields.text("resource_type"),
         event_service=fields.flag("eventService"),
+        image=fields.optional("container_name"),
     )
 
 

@@ -11,7 +11,7 @@
 HPCHARVEST_STARTS=/path/to/work_dir/allocations/1/start
 export HPCHARVEST_NODES="$(awk '!seen[$0]++' "$PBS_NODEFILE" | paste -sd, -)"
 export HPCHARVEST_BATCH_ID="${PBS_JOBID}"
-export HPCHARVEST_RESTART="$(n=0; until mkdir "$HPCHARVEST_STARTS.$n" 2>/dev/null; do [ -d "$HPCHARVEST_STARTS.$n" ] || break; n=$((n + 1)); done; echo "$n")"
+export HPCHARVEST_RESTART="$(n=0; until mkdir "$HPCHARVEST_STARTS.$PBS_JOBID.$n" 2>/dev/null; do [ -d "$HPCHARVEST_STARTS.$PBS_JOBID.$n" ] || break; n=$((n + 1)); done; echo "$n")"
 export HPCHARVEST_DEADLINE=""
 : "${HPCHARVEST_DEADLINE:=$(( $(date +%s) + 10800 ))}"
 # Compute nodes reach the outside by this proxy only. hpcharvest needs nothing from there; payloads may.

@@ -7,7 +7,6 @@ one. Not on record, and so a guess: how a job ends that is preempted by deletion
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch import client
@@ -25,6 +24,7 @@ from hpcharvest.sandbox.batch.faces.pbs_words import (
     read_options,
     show,
 )
+from hpcharvest.sandbox.batch.faces.voice import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +71,7 @@ def qstat(spool: Path, argv: Sequence[str]) -> int:
         pbs_tables.queues(info, jobs, full="f" in chosen, in_json=in_json)
         return 0
     found, errors = find(jobs, words, ended="x" in chosen or "H" in chosen)
-    sys.stderr.writelines(f"qstat: {text}\n" for text, _ in errors)
+    refuse(*(f"qstat: {text}" for text, _ in errors))
     if in_json:
         found = found[: 1 if words else None]
         said = {f"{job['id']}.{SERVER}": attributes(job, info) for job in found}
@@ -126,8 +126,7 @@ def cancel(spool: Path, words: Sequence[str], *, unknown: str, finished: str) ->
             continue
         complaint = unknown if job is None else finished
         named = f"{word.partition('.')[0]}.{SERVER}"
-        sys.stderr.write(f"qdel: {complaint.format(id=named)}\n")
-        code = _UNKNOWN if job is None else _HISTORY
+        code = refuse(f"qdel: {complaint.format(id=named)}", code=_UNKNOWN if job is None else _HISTORY)
     if live:
         ask(spool, "qdel", {"op": "cancel", "ids": live})
     return code

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING, Any
+
+from hpcharvest.sandbox.batch.faces.voice import refuse, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,8 +55,7 @@ def read_options(program: str, argv: Sequence[str], known: str, usage: str) -> t
 
 def fail(error: CommandError) -> int:
     """Say why a command ends, and give its exit code."""
-    sys.stderr.write(f"{str(error).removesuffix(chr(10))}\n")
-    return error.exit_code
+    return refuse(str(error).removesuffix("\n"), code=error.exit_code)
 
 
 def clock(seconds: float) -> str:
@@ -121,4 +121,5 @@ def head() -> dict[str, Any]:
 
 def show(lines: Iterable[str]) -> None:
     """Print lines."""
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    for line in lines:
+        say(line)

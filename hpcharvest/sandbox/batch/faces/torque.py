@@ -7,7 +7,6 @@ several of those.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch.faces import pbs, pbs_submit, pbs_tables
@@ -23,6 +22,7 @@ from hpcharvest.sandbox.batch.faces.pbs_words import (
     show,
     when,
 )
+from hpcharvest.sandbox.batch.faces.voice import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ def qstat(spool: Path, argv: Sequence[str]) -> int:
     known = {job["id"]: job for job in jobs}
     found = [known[number] for word in words if (number := number_of(word)) in known] if words else jobs
     unknown = [word.partition(".")[0] for word in words if number_of(word) not in known]
-    sys.stderr.writelines(f"qstat: Unknown Job Id Error {word}.{SERVER}\n" for word in unknown)
+    refuse(*(f"qstat: Unknown Job Id Error {word}.{SERVER}" for word in unknown))
     if "f" in chosen:
         for job in found:
             show([f"Job Id: {job['id']}.{SERVER}", *as_text(_attributes(job, info)), ""])
