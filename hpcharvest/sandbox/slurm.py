@@ -74,6 +74,13 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={ports[accounting]}
 AccountingStoragePass={folder}/munge.socket"""
 NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+QOS: Final = {
+    "requeued": ("PreemptMode=requeue",),
+    "cancelled": ("PreemptMode=cancel",),
+    "urgent": ("Preempt=requeued,cancelled", "Priority=1000"),
+    "few": ("MaxSubmitJobsPerUser=2", "MaxWall=00:30:00"),
+}
+"""Qualities of service, each with its rules."""
 SLURMDBD_CONF = """\
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
@@ -203,11 +210,14 @@ class Slurm:
 
 
 @contextmanager
-def cluster(nodes: int = 3, *, cores: int = 4, accounting: bool = False, gpus: int = 0) -> Iterator[Slurm]:
+def cluster(
+    nodes: int = 3, *, cores: int = 4, accounting: bool = False, gpus: int = 0, qos: bool = False
+) -> Iterator[Slurm]:
     """Run a Slurm of so many nodes, two at least, that pretend to have so many cores; with `accounting` there is sacct.
 
-    Each node has `gpus` that are counted and handed out like others, and are not there. RuntimeError, with all logs, if
-    it does not come up; see `why_not` first.
+    Each node has `gpus` that are counted and handed out like others, and are not there. With `qos`, which wants
+    `accounting`, there are those of `QOS`, and they decide who preempts whom. RuntimeError, with all logs, if it does
+    not come up; see `why_not` first.
     """
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     slurm = Slurm(folder=folder, nodes=tuple(f"n{number + 1}" for number in range(nodes)), cores=cores)
@@ -215,7 +225,11 @@ def cluster(nodes: int = 3, *, cores: int = 4, accounting: bool = False, gpus: i
         _configure(slurm, accounting=accounting)
         if gpus:
             _count_gpus(slurm, gpus)
+        if qos:
+            _let_qos_rule(slurm)
         _start(slurm, accounting=accounting)
+        if qos:
+            _make_qos(slurm)
         yield slurm
         with suppress(subprocess.CalledProcessError):
             slurm.run("scancel", "--user=root")
@@ -229,9 +243,7 @@ def _configure(slurm: Slurm, *, accounting: bool) -> None:
     folder, host = slurm.folder, socket.gethostname().partition(".")[0]
     ports = _free_ports("controller", "accounting", "database", *slurm.nodes)
     lines = [NODE.format(name=name, host=host, port=ports[name], cores=slurm.cores) for name in slurm.nodes]
-    kept = (
-        ACCOUNTING.format(folder=folder, ports=ports) if accounting else "AccountingStorageType=accounting_storage/none"
-    )
+    kept = ACCOUNTING.format(folder=folder, ports=ports) if accounting else NO_ACCOUNTING
     text = SLURM_CONF.format(folder=folder, host=host, ports=ports, nodes="\n".join(lines), accounting=kept)
     (folder / "slurm.conf").write_text(text)
     (folder / "slurmdbd.conf").write_text(SLURMDBD_CONF.format(folder=folder, host=host, ports=ports))
@@ -250,6 +262,18 @@ def _count_gpus(slurm: Slurm, gpus: int) -> None:
     nodes = conf.read_text().replace(" State=UNKNOWN", f" Gres=gpu:{gpus} State=UNKNOWN")
     conf.write_text(f"GresTypes=gpu\n{nodes}")
     (slurm.folder / "gres.conf").write_text(f"Name=gpu File=/dev/tty[0-{gpus - 1}]\n")
+
+
+def _let_qos_rule(slurm: Slurm) -> None:
+    conf = slurm.folder / "slurm.conf"
+    text = conf.read_text().replace("preempt/partition_prio", "preempt/qos")
+    conf.write_text(f"AccountingStorageEnforce=associations,limits,qos\n{text}")
+
+
+def _make_qos(slurm: Slurm) -> None:
+    for name, rules in QOS.items():
+        slurm.run("sacctmgr", "--immediate", "add", "qos", name, *rules)
+    slurm.run("sacctmgr", "--immediate", "modify", "user", "root", "set", f"qos+={','.join(QOS)}")
 
 
 def _start(slurm: Slurm, *, accounting: bool) -> None:
