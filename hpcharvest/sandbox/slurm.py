@@ -7,6 +7,7 @@ host's is never spoken to.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -21,6 +22,8 @@ from typing import Final
 
 import psutil
 
+logger = logging.getLogger(__name__)
+
 _PROGRAMS: Final = {
     "slurm-wlm": ("slurmctld", "slurmd", "sbatch", "squeue", "sacct"),
     "munge": ("munged",),
@@ -28,6 +31,7 @@ _PROGRAMS: Final = {
     "mariadb-server": ("mariadbd", "mariadb-install-db"),
 }
 _UP_S: Final = 60.0
+START_TRIES: Final = 3
 _DATABASE_OPTIONS: Final = (
     "--no-defaults",
     "--user=root",
@@ -219,24 +223,46 @@ def cluster(
     `accounting`, there are those of `QOS`, and they decide who preempts whom. RuntimeError, with all logs, if it does
     not come up; see `why_not` first.
     """
-    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    slurm = Slurm(folder=folder, nodes=tuple(f"n{number + 1}" for number in range(nodes)), cores=cores)
+    slurm = _patiently_started(nodes, cores=cores, accounting=accounting, gpus=gpus, qos=qos)
     try:
-        _configure(slurm, accounting=accounting)
-        if gpus:
-            _count_gpus(slurm, gpus)
-        if qos:
-            _let_qos_rule(slurm)
-        _start(slurm, accounting=accounting)
-        if qos:
-            _make_qos(slurm)
         yield slurm
         with suppress(subprocess.CalledProcessError):
             slurm.run("scancel", "--user=root")
             slurm.wait(lambda: not slurm.run("squeue", "-h"), "all batch jobs are gone")
     finally:
-        slurm.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(slurm)
+
+
+def _patiently_started(nodes: int, *, cores: int, accounting: bool, gpus: int, qos: bool) -> Slurm:
+    """Start a cluster, anew if need be: between our looking for free ports and our using them, others may take them."""
+    for tries_left in reversed(range(START_TRIES)):
+        folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+        slurm = Slurm(folder=folder, nodes=tuple(f"n{number + 1}" for number in range(nodes)), cores=cores)
+        try:
+            _configure(slurm, accounting=accounting)
+            if gpus:
+                _count_gpus(slurm, gpus)
+            if qos:
+                _let_qos_rule(slurm)
+            _start(slurm, accounting=accounting)
+            if qos:
+                _make_qos(slurm)
+        except RuntimeError as error:
+            _remove(slurm)
+            if not tries_left:
+                raise
+            logger.warning("Slurm did not come up, and is started once more: %s", error)
+        except BaseException:
+            _remove(slurm)
+            raise
+        else:
+            return slurm
+    raise AssertionError("the last turn returns or raises")
+
+
+def _remove(slurm: Slurm) -> None:
+    slurm.close()
+    shutil.rmtree(slurm.folder, ignore_errors=True)
 
 
 def _configure(slurm: Slurm, *, accounting: bool) -> None:
