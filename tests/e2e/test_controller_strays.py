@@ -68,3 +68,14 @@ def test_a_second_batch_job_that_won_the_start_is_not_ended(tmp_path: Path) -> N
             second = submit_as(inside, ours["name"])  # the batch system's word for it may come before the journal's
             assert worlds.until_all_over(inside) == {number: "finished"}
         assert state(inside, second) == "RUNNING"
+
+
+def test_what_the_last_allocation_leaves_behind_is_ended_though_nothing_else_is_alive(tmp_path: Path) -> None:
+    hasty = Recipe(patience={**QUICK.patience, "batch_grace_s": 1.0})
+    with worlds.world(tmp_path, hasty) as inside, Controller(inside):
+        worlds.submit(inside, [worlds.copying_job(inside, seconds=3)])
+        worlds.eventually(lambda: worlds.tally(inside, "start"), "the payload runs")
+        (ours,) = inside.cluster.status()
+        second = submit_as(inside, ours["name"])
+        worlds.until_all_over(inside)
+        worlds.eventually(lambda: state(inside, second) == "CANCELLED", lambda: worlds.log_of(inside), 30.0)
