@@ -158,7 +158,8 @@ class Head:
         mark = kin.Mark(self._manifest.tag, surroundings.restart, task.job, task.attempt)
         here = surroundings.is_here(place.nodes[0])
         argv = command.words(task, place.nodes, self._manifest.launcher, here=here)
-        bound = gpus.bound(self._manifest, place.gpus, self._environment)
+        alone = here and len(place.nodes) == 1
+        bound = gpus.bound(self._manifest, place.gpus, self._environment, here=alone)
         environment = {**self._environment, **task.env, **bound, kin.MARK_VARIABLE: str(mark)}
         process = slot.start(task, argv, environment, self._stdin)
         if isinstance(process, Stop):
