@@ -160,7 +160,8 @@ class Head:
         argv = command.words(task, place.nodes, self._manifest.launcher, here=here)
         launched = command.is_launched(argv, task)
         argv = command.witnessed(argv, task) if launched else argv
-        bound = gpus.bound(self._manifest, place.gpus, self._environment)
+        alone = here and len(place.nodes) == 1
+        bound = gpus.bound(self._manifest, place.gpus, self._environment, here=alone)
         environment = {**self._environment, **task.env, **bound, kin.MARK_VARIABLE: str(mark)}
         process = slot.start(task, argv, environment, self._stdin)
         if isinstance(process, Stop):

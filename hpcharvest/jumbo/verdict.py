@@ -87,6 +87,8 @@ def _was_started(folder: str) -> bool:
 def _own_doing(task: Task, ending: Ending) -> Stop:
     if ending.code:
         words = _last_words(f"{task.folder}/{STDERR}")
+        if ending.code == task.engine_failure:
+            return Stop(PayloadResult.NOT_RUN, f"its container could not be started: {words}")
         return Stop(PayloadResult.FAILED, f"the payload {_ended_how(ending.code)}{': ' if words else ''}{words}")
     missing = [name for name in task.outputs if not _is_output(task.folder, name)]
     if missing:

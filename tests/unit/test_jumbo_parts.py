@@ -104,6 +104,16 @@ def test_a_container_engine_that_is_missing_is_not_the_payloads_doing(
     assert stop.result is result
 
 
+def test_a_container_that_its_engine_could_not_start_is_not_the_payloads_doing(tmp_path: Path) -> None:
+    one = dataclasses.replace(task(tmp_path), contained=True, engine_failure=125)
+    (tmp_path / folder.STDERR).write_text("Error: docker.io/a/b:1: image not known\n")
+    outcome = judged(one, 125)
+    assert outcome.result is PayloadResult.NOT_RUN
+    assert "image not known" in outcome.reason
+    assert judged(one, 1).result is PayloadResult.FAILED
+    assert judged(task(tmp_path), 125).result is PayloadResult.FAILED
+
+
 def test_surroundings_are_read_from_the_environment() -> None:
     found = surroundings.read(
         {"HPCHARVEST_NODES": "n1, n2,n1,", "HPCHARVEST_DEADLINE": "12.5", "HPCHARVEST_RESTART": "2"}
