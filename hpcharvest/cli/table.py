@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 from hpcharvest.cli.page import Card, Listing, Moment, Span
@@ -42,7 +43,7 @@ def listing(part: Listing, width: int) -> str:
     """Write a listing: ruled if the terminal's `width` (characters; 0: no terminal) has room for it, else aligned."""
     shown = part.records if part.rows is None else part.records[: part.rows]
     rows = [[cell(record.get(name)) for name in part.columns] for record in shown]
-    header = [_words(name) for name in part.columns]
+    header = [_words(_label(name, [record.get(name) for record in shown])) for name in part.columns]
     if not rows:
         return f"{_words(part.name)}: none"
     draw = _ruled if width >= sum(max(len(one), _LEAST) + 3 for one in header) else _aligned
@@ -52,9 +53,26 @@ def listing(part: Listing, width: int) -> str:
 
 def card(part: Card) -> str:
     """Write a record, one field a line."""
-    fields = [(name, cell(value)) for name, value in _flat(part.fields)]
+    fields = [(_label(name, [value]), _lines(value)) for name, value in _flat(part.fields)]
     longest = max((len(name) for name, _ in fields), default=0)
-    return "\n".join([f"{_words(part.name)}:", *(f"  {name.ljust(longest)}  {value}" for name, value in fields)])
+    rows = [
+        f"  {name.ljust(longest)}  {line}"
+        for field, lines in fields
+        for name, line in zip_longest([field], lines, fillvalue="")
+    ]
+    return "\n".join([f"{_words(part.name)}:", *rows])
+
+
+def _label(name: str, values: Sequence[Any]) -> str:
+    """Leave the unit of a name out where the values say theirs."""
+    return name.removesuffix("_s") if any(isinstance(one, Span) for one in values) else name
+
+
+def _lines(value: Any) -> list[str]:
+    """Write a value of a record: sentences have a line each."""
+    if isinstance(value, list | tuple) and any(" " in str(one) for one in value):
+        return [cell(one) for one in value]
+    return [cell(value)]
 
 
 def _flat(fields: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -97,6 +97,27 @@ def test_cells_know_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table.cell(["a\n", {"b": 1}]) == "a\\n, b=1"
 
 
+def test_a_length_of_time_says_its_unit_and_its_name_does_not() -> None:
+    heard = Listing(name="heard", columns=("id", "age_s"), records=[{"id": 1, "age_s": Span(90)}, {"id": 2}])
+    assert table.listing(heard, 0).splitlines() == ["heard:", "  id  age", "  1   90 s", "  2   -"]
+    assert table.card(Card(name="lease", fields={"lease_s": Span(60), "walltime_s": 60})).splitlines() == [
+        "lease:",
+        "  lease       60 s",
+        "  walltime_s  60",
+    ]
+
+
+def test_sentences_of_a_record_have_a_line_each_and_words_share_one() -> None:
+    fields = {"assumed": ["this, and that", "more"], "nodes": ["n1", "n2"], "none": []}
+    assert table.card(Card(name="site", fields=fields)).splitlines() == [
+        "site:",
+        "  assumed  this, and that",
+        "           more",
+        "  nodes    n1, n2",
+        "  none     -",
+    ]
+
+
 def test_many_rows_are_cut_and_counted() -> None:
     many = Listing(name="many", columns=("id",), records=[{"id": one} for one in range(20)], rows=3)
 
