@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import sys
 import termios
 
@@ -129,6 +130,17 @@ def test_a_terminal_gets_ruled_tables_without_markup() -> None:
 
     assert "──" in drawn
     assert "[b]x[/b]\\x1b[2J" in drawn
+
+
+@pytest.mark.parametrize(("width", "whole"), [(60, True), (40, False)])
+def test_times_and_ids_are_broken_only_where_there_is_no_room_at_all(width: int, whole: bool) -> None:
+    record = {"since": "2026-11-24T22:37:39+00:00", "words": "a long story of a batch job", "outcome": "done"}
+    drawn = table.listing(Listing(name="all", columns=tuple(record), records=[record]), width)
+    drawn = re.sub(r"\x1b\[[0-9;]*m", "", drawn)
+    assert max(map(len, drawn.splitlines())) <= width
+    assert (record["since"] in drawn) is whole
+    assert record["words"] not in drawn
+    assert {"story", "done"} <= set(drawn.split())
 
 
 def test_a_narrow_terminal_gets_aligned_ones() -> None:
