@@ -21,7 +21,6 @@ from hpcharvest.model.capacity import Capacity, Hole, NodeGroup, Planned, Skippe
 from hpcharvest.model.shape import Shape
 from hpcharvest.providers.capacity.look import look
 from hpcharvest.providers.registry import batch_system
-from hpcharvest.providers.survey.partition import program_words
 
 _LONG = 30
 """Rows of a table that people read; JSON has all."""
@@ -169,4 +168,9 @@ def _skipped(one: Skipped) -> Record:
 
 def _asked(topic: Topic, command: str) -> Record:
     """Name a question: by its whole command for programs, and by the words that say most for people."""
-    return {"topic": topic, "command": command, "asked": program_words(command)}
+    return {"topic": topic, "command": command, "asked": _short(command)}
+
+
+def _short(command: str) -> str:
+    """Leave out of a command what only programs read: `sacctmgr show qos`, `qstat -Q -f -F json`."""
+    return " ".join(one for one in command.split() if not one.startswith("--") and "=" not in one)
