@@ -85,7 +85,8 @@ def row(one: Allocation) -> Record:
         "tag": one.tag,
         "batch_id": one.batch_id,
         "batch_state": one.batch_state,
-        "batch_words": one.batch_words,
+        # Of one that said goodbye the batch system is not asked again: its last word would be RUNNING for ever.
+        "batch_words": "" if one.state.final and not one.batch_ended_at else one.batch_words,
         "jobs": len(one.jobs),
         "nodes": one.shape.nodes,
         "walltime_s": one.shape.walltime_s,

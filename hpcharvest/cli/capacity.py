@@ -17,7 +17,7 @@ from hpcharvest.cli.page import Listing, Moment, Page, Record, Span, moment
 from hpcharvest.clock import SystemClock
 from hpcharvest.config.site import Batch
 from hpcharvest.errors import BatchUnreachable
-from hpcharvest.model.capacity import Capacity, Hole, NodeGroup, Planned, Start, Statement, Topic, bins, holes
+from hpcharvest.model.capacity import Capacity, Hole, NodeGroup, Planned, Skipped, Start, Statement, Topic, bins, holes
 from hpcharvest.model.shape import Shape
 from hpcharvest.providers.capacity.look import look
 from hpcharvest.providers.registry import batch_system
@@ -80,8 +80,8 @@ def page(found: Capacity, batch: Batch, now: float) -> Page:
         ),
         _listing("starts", ("nodes", "walltime_s", "at", "words"), age(Topic.STARTS, found.starts)),
         _listing("planned", ("id", "start", "nodes"), age(Topic.PLANNED, found.planned)),
-        _listing("heard", ("topic", "command", "age_s"), _heard(found, now)),
-        _listing("skipped", ("topic", "command", "reason"), map(asdict, found.skipped)),
+        _listing("heard", ("topic", "asked", "age_s"), _heard(found, now)),
+        _listing("skipped", ("topic", "asked", "reason"), map(_skipped, found.skipped)),
     ]
     unknown = {one.topic for one in found.skipped} - {one.topic for one in found.heard}
     note = f"nothing is known about: {', '.join(sorted(unknown))}" if unknown else ""
@@ -157,6 +157,20 @@ def _walltimes(found: Capacity, partition: str, batch: Batch) -> list[Record]:
 
 def _heard(found: Capacity, now: float) -> list[Record]:
     return [
-        {"topic": one.topic, "command": one.command, "at": Moment(one.at), "age_s": Span(max(0.0, now - one.at))}
+        {**_asked(one.topic, one.command), "at": Moment(one.at), "age_s": Span(max(0.0, now - one.at))}
         for one in found.heard
     ]
+
+
+def _skipped(one: Skipped) -> Record:
+    return {**_asked(one.topic, one.command), "reason": one.reason}
+
+
+def _asked(topic: Topic, command: str) -> Record:
+    """Name a question: by its whole command for programs, and by the words that say most for people."""
+    return {"topic": topic, "command": command, "asked": _short(command)}
+
+
+def _short(command: str) -> str:
+    """Leave out of a command what only programs read: `sacctmgr show qos`, `qstat -Q -f -F json`."""
+    return " ".join(one for one in command.split() if not one.startswith("--") and "=" not in one)

@@ -16,6 +16,7 @@ from hpcharvest.cli.page import Listing, Page
 from hpcharvest.config.loader import load
 from hpcharvest.config.schema import Configuration
 from hpcharvest.errors import ConfigurationError, HarvestError
+from hpcharvest.model.words import counted
 
 CHECKS: Mapping[str, Check] = MappingProxyType(
     {
@@ -84,4 +85,5 @@ def run_check(check: Check, configuration: Configuration) -> Iterator[Finding]:
 
 def _summary(found: list[tuple[str, Finding]]) -> str:
     numbers = {level: sum(one.level is level for _, one in found) for level in Level}
-    return f"{numbers[Level.OK]} ok, {numbers[Level.WARNING]} warnings, {numbers[Level.FAILURE]} failures"
+    warnings, failures = counted(numbers[Level.WARNING], "warning"), counted(numbers[Level.FAILURE], "failure")
+    return f"{numbers[Level.OK]} ok, {warnings}, {failures}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hpcharvest.cli import options
+from hpcharvest.cli.output import complain
 from hpcharvest.errors import ConfigurationError
 
 _EXTRA = frozenset({"starlette", "uvicorn"})
@@ -44,6 +45,7 @@ def sandbox(host: str, port: int, ready_file: Path | None, jobs_file: Path | Non
             ready_file=ready_file,
             jobs_file=jobs_file,
             redeliver_after_s=redeliver_after if redeliver_after >= 0 else None,
+            listens=lambda url: complain(f"the sandbox is a PanDA server at {url}, until SIGTERM or Ctrl-C"),
         )
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"the sandbox cannot be started: {error}") from error

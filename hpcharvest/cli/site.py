@@ -22,8 +22,8 @@ from hpcharvest.model.shape import Shape
 from hpcharvest.providers.registry import dialect
 
 file_argument = click.argument("file", type=options.FILE)
-_PLACE = Path("/path/to/work_dir")
-"""Stands for the work folder, of which a site file alone says nothing."""
+_PLACE = Path("/path/to/work_dir/harvester_id")
+"""Stands for the work folder and the harvester's id, of which a site file alone says nothing."""
 
 
 @click.group()

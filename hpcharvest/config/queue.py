@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
@@ -128,8 +129,10 @@ class Queue(Section):
         limits = site.allocation
         need_s = value.default_walltime_s * limits.walltime_factor + limits.margin_s
         if need_s > limits.max_walltime_s:
+            most = floor((limits.max_walltime_s - limits.margin_s) / limits.walltime_factor)
             raise ValueError(
                 f"default_walltime_s ({value.default_walltime_s}) with the site's factor and margin comes to "
-                f"{need_s:g} s, which is more than max_walltime_s ({limits.max_walltime_s}) of the site {site.name}"
+                f"{need_s:g} s, which is more than max_walltime_s ({limits.max_walltime_s}) of the site {site.name}: "
+                f"set it to {most} or less"
             )
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -137,6 +138,8 @@ def _value(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return f"`{value}`".lower()
+    if isinstance(value, tuple):
+        return f"`{json.dumps(value)}`"
     return f"`{value:g}`" if isinstance(value, int | float) else f'`"{value}"`'
 
 

@@ -22,6 +22,7 @@ from hpcharvest.model.facts import KillAsked
 from hpcharvest.model.ids import Attempt, JobId
 from hpcharvest.model.job import Job, JobSpec
 from hpcharvest.model.states import JobState
+from hpcharvest.model.words import counted
 from hpcharvest.panda.client import PandaClient
 from hpcharvest.panda.wire import DecodedAnswer, RefusedJob, decode_jobs
 from hpcharvest.store.changes import Answer
@@ -124,7 +125,7 @@ class Intake:
 
     def _take_in(self, answer: Answer, decoded: DecodedAnswer, turn: Turn) -> int:
         """Take in what is new in an answer; give the number of jobs that are to be harvested."""
-        taken = 0
+        taken, never = 0, 0
         queue = self._known_queues.get(answer.queue)
         known = turn.database.jobs.known([spec.panda_id for spec in decoded.jobs])
         for spec in decoded.jobs:
@@ -136,12 +137,15 @@ class Intake:
             earlier = turn.database.jobs.get(spec.panda_id) if seen is not None else None
             job = self._job(spec, answer, queue, earlier)
             turn.receive(job)
-            taken += not job.state.final
+            if job.state.final:
+                logger.error("job %s fails at once: %s", job.id, job.error)
+                never += 1
+            else:
+                taken += 1
         for refused in decoded.refused:
             self._refuse(refused, answer, turn)
-        logger.info(
-            "answer %s for %s: %d jobs, %d refused", answer.id, answer.queue, len(decoded.jobs), len(decoded.refused)
-        )
+        said = counted(len(decoded.jobs) + len(decoded.refused), "job")
+        logger.info("answer %s for %s: %s, %d refused", answer.id, answer.queue, said, len(decoded.refused) + never)
         return taken
 
     def _again(self, spec: JobSpec, known_attempt: int, state: JobState, turn: Turn) -> bool:

@@ -270,7 +270,7 @@ def _submission_begun(allocation: Allocation, _fact: facts.SubmissionBegun, _: P
 
 def _submitted(allocation: Allocation, fact: facts.Submitted, _: Patience) -> Allocation:
     if allocation.state is AllocationState.INTENDED:
-        return _move(allocation, AllocationState.SUBMITTED, fact.at, batch_id=fact.batch_id)
+        return _move(allocation, AllocationState.SUBMITTED, fact.at, batch_id=fact.batch_id, batch_words="")
     return allocation if allocation.batch_id else replace(allocation, batch_id=fact.batch_id)
 
 
@@ -305,6 +305,8 @@ def _runner_started(allocation: Allocation, fact: facts.RunnerStarted, _: Patien
     changes: dict[str, Any] = {"batch_id": batch_id, "nodes": fact.nodes, "heard_at": fact.at}
     if allocation.state is AllocationState.RUNNING:  # a requeued start that fenced the earlier one out
         return replace(allocation, **changes)
+    if allocation.state is AllocationState.INTENDED or allocation.batch_state is BatchState.PENDING:
+        changes["batch_words"] = ""  # why a try failed, or what it waited for, is no news of what runs
     return _move(allocation, AllocationState.RUNNING, fact.at, **changes)
 
 

@@ -38,6 +38,7 @@ from hpcharvest.engine.watch import Watch
 from hpcharvest.engine.watchdog import Watchdog
 from hpcharvest.messenger.mailbox import probe
 from hpcharvest.model.ids import AllocationId
+from hpcharvest.model.words import counted
 from hpcharvest.panda.client import PandaClient
 from hpcharvest.providers.registry import batch_system
 from hpcharvest.store.database import Database
@@ -209,10 +210,10 @@ class Service:
         self._watch.start()
         if jobs or self._mirror.reports:
             logger.info(
-                "carrying on with %d jobs, %d allocations and %d reports owed (process %d)",
-                len(jobs),
-                len(self._mirror.allocations),
-                len(self._mirror.reports),
+                "carrying on with %s, %s and %s owed (process %d)",
+                counted(len(jobs), "job"),
+                counted(len(self._mirror.allocations), "allocation"),
+                counted(len(self._mirror.reports), "report"),
                 os.getpid(),
             )
 

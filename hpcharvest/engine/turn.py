@@ -104,11 +104,12 @@ class Turn:
             return after
         self.changes.allocations[after.id] = after
         if after.state is not allocation.state:
-            detail = after.outcome or after.batch_words
+            detail = after.outcome or _fresh_words(allocation, after)
             tail = f": {detail}" if detail else ""
             logger.info("allocation %s: %s (batch job %s)%s", after.id, after.state, after.batch_id or "-", tail)
         if not isinstance(fact, SegmentRead | HeartbeatMoved):  # they are too many, and say nothing to people
-            self._journal("allocation", after.id, type(fact).__name__, after.batch_words or after.batch_id)
+            detail = after.outcome or _fresh_words(allocation, after) or after.batch_id
+            self._journal("allocation", after.id, type(fact).__name__, detail)
         return after
 
     def intend(self, allocation: Allocation, reason: str) -> None:
@@ -159,3 +160,8 @@ class Turn:
 
     def _journal(self, subject: str, number: int, action: str, detail: str) -> None:
         self.changes.journal.append(Entry(at=self.now, subject=subject, id=number, action=action, detail=detail[:500]))
+
+
+def _fresh_words(before: Allocation, after: Allocation) -> str:
+    """Give what the batch system said, if it is new: an old word beside a new state would only mislead."""
+    return "" if after.batch_words == before.batch_words else after.batch_words

@@ -112,12 +112,13 @@ def serve(
     require_token: str | None = None,
     event_update_500: bool = True,
     seed: int = 0,
+    listens: Callable[[str], None] = lambda _url: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Must be called in the main thread.
 
-    `port` 0 takes a free one. `ready_file` gets `{"url", "pid"}` once the server listens. `jobs_file` has a JSON list
-    of job dictionaries (`jobs.make_job`) that are activated before; ValueError says what is wrong with them. The rest
-    is explained at `desk.Options`.
+    `port` 0 takes a free one. Once the server listens, `listens` gets its URL, and `ready_file` `{"url", "pid"}`.
+    `jobs_file` has a JSON list of job dictionaries (`jobs.make_job`) that are activated before; ValueError says what is
+    wrong with them. The rest is explained at `desk.Options`.
     """
     options = Options(
         redeliver_after_s=redeliver_after_s,
@@ -132,6 +133,7 @@ def serve(
     listener, url = _listen(host, port)
 
     def ready() -> None:
+        listens(url)
         if ready_file is not None:
             _write(ready_file, {"url": url, "pid": os.getpid()})
 

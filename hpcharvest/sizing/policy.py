@@ -12,6 +12,7 @@ from math import ceil
 
 from hpcharvest.model.ids import JobId
 from hpcharvest.model.shape import NodeShape, Shape
+from hpcharvest.model.words import counted
 from hpcharvest.sizing.fit import Footprint
 
 START_S = 30
@@ -58,7 +59,7 @@ class Plan:
 def why_never(footprint: Footprint, limits: Limits) -> str:
     """Say why a job of this size can never run within `limits`; empty if it can."""
     if footprint.nodes > limits.max_nodes:
-        return f"it needs {footprint.nodes} nodes of {limits.node.cores} cores, and {limits.max_nodes} may be asked for"
+        return f"it needs {_nodes(footprint, limits)}, and {limits.max_nodes} may be asked for"
     if footprint.gpus > limits.node.gpus:
         return f"it needs {footprint.gpus} GPUs on each node, and a node has {limits.node.gpus}"
     if footprint.walltime_s + limits.margin_s > limits.max_walltime_s:
@@ -67,6 +68,15 @@ def why_never(footprint: Footprint, limits: Limits) -> str:
             f"and {limits.max_walltime_s} s may be asked for"
         )
     return ""
+
+
+def _nodes(footprint: Footprint, limits: Limits) -> str:
+    """Say how many nodes a job needs, and what for: its memory, if that alone is too much, else its cores."""
+    nodes = counted(footprint.nodes, "node")
+    memory = footprint.nodes * footprint.memory_mb
+    if memory > limits.max_nodes * limits.node.memory_mb > 0:
+        return f"{nodes} of {limits.node.memory_mb} MB for its {memory} MB of memory"
+    return f"{nodes} of {counted(limits.node.cores, 'core')}"
 
 
 def plan(candidates: Sequence[Candidate], alive: int, limits: Limits, now: float) -> Iterator[Plan]:
@@ -88,7 +98,7 @@ def plan(candidates: Sequence[Candidate], alive: int, limits: Limits, now: float
         yield Plan(
             shape=shape,
             jobs=tuple(one.job for one in taken),
-            reason=f"{len(taken)} jobs on {shape.nodes} nodes for {shape.walltime_s} s ({why})",
+            reason=f"{counted(len(taken), 'job')} on {counted(shape.nodes, 'node')} for {shape.walltime_s} s ({why})",
         )
         gone = {one.job for one in taken}
         left = [one for one in left if one.job not in gone]

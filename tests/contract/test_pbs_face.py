@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hpcharvest.config.loader import load_site
 from hpcharvest.providers.dialect import Spoken
 from hpcharvest.sandbox.batch.cluster import Cluster
 from hpcharvest.sandbox.batch.faces.pbs_jobs import loose
@@ -200,6 +202,30 @@ def test_nodes_and_queues_in_json_are_told_of_as_by_the_real_one(desk: Desk, job
     assert form(short["nodes"]["vn002"]) == form(its["nodes"]["n1"])
     queues, known = desk.json("qstat", "-Q", "-f", "-F", "json"), json.loads(recorded("qstat_Qf_json").out)
     assert set(queues["Queue"]["workq"]) <= {key for queue in known["Queue"].values() for key in queue}
+
+
+def test_the_server_in_json_is_told_of_as_by_the_real_one(desk: Desk) -> None:
+    real = json.loads(recorded("qstat_Bf_json").out)["Server"]["vm"]
+    ours = desk.json("qstat", "-B", "-f", "-F", "json")["Server"]["vm"]
+    assert list(ours) == [key for key in real if key in ours]
+    assert {key: form(ours[key]) for key in ours} == {key: form(real[key]) for key in ours}
+    assert ours["default_queue"] == "workq"
+    assert "    default_queue = workq\n" in desk.ask("qstat", "-B", "-f").out
+    assert [len(row) for row in desk.ask("qstat", "-B").out.splitlines()] == [71, 76, 75]
+
+
+def test_every_program_tells_its_version(desk: Desk) -> None:
+    for program in ("qsub", "qstat", "qdel", "qselect", "pbsnodes", "pbs_rstat"):
+        assert desk.ask(program, "--version") == Spoken(exit_code=0, out="pbs_version = 23.06.06\n")
+
+
+def test_a_machine_with_the_face_is_surveyed_into_a_site_file(desk: Desk, tmp_path: Path) -> None:
+    written = tmp_path / "pbs.toml"
+    command = (sys.executable, "-m", "hpcharvest", "site", "init", "--dialect", "pbs", "--output-file", str(written))
+    told = desk.ask(*command)
+    assert told.exit_code == 0, told.err
+    site = load_site(written)
+    assert (site.batch.partition, site.nodes.cores, site.allocation.max_walltime_s) == ("workq", 16, 86_400)
 
 
 def test_a_node_that_is_down_says_so(desk: Desk) -> None:

@@ -146,6 +146,8 @@ def test_the_sandbox_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         try:
             _wait_for(ready, server)
             url = json.loads(ready.read_text())["url"]
+            assert server.stderr is not None
+            assert f"the sandbox is a PanDA server at {url}, until" in server.stderr.readline()
         finally:
             server.send_signal(signal.SIGTERM)
             assert server.wait(30) == 0

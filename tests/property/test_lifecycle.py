@@ -257,3 +257,28 @@ def test_a_word_that_nobody_knows_is_kept_and_changes_nothing_else(allocation: A
     after = apply_to_allocation(allocation, fact, PATIENCE)
     assert replace(after, batch_words=allocation.batch_words) == allocation
     assert after.batch_words in {"?", allocation.batch_words}
+
+
+@given(
+    st.sampled_from(
+        [
+            facts.Submitted(allocation=ALLOCATION, batch_id="17", at=5.0),
+            facts.RunnerStarted(allocation=ALLOCATION, batch_id="17", nodes=("n1",), at=5.0),
+        ]
+    )
+)
+def test_why_a_try_failed_is_forgotten_when_another_succeeded(fact: facts.AllocationFact) -> None:
+    tried = Allocation(id=ALLOCATION, queue="TOY", shape=Shape(nodes=1, walltime_s=60), tag="t", submissions=2)
+    failed = facts.SubmissionFailed(allocation=ALLOCATION, transient=True, reason="timed out", at=4.0)
+    waiting = apply_to_allocation(tried, failed, PATIENCE)
+    assert waiting.batch_words == "timed out"
+    assert apply_to_allocation(waiting, fact, PATIENCE).batch_words == ""
+
+
+def test_what_a_batch_job_waited_for_is_forgotten_when_it_runs() -> None:
+    asked = Allocation(id=ALLOCATION, queue="TOY", shape=Shape(nodes=1, walltime_s=60), tag="t")
+    said = {BatchState.PENDING: "", BatchState.RUNNING: "why", BatchState.ABSENT: "why"}
+    for state, left in said.items():
+        known = replace(asked, state=AllocationState.SUBMITTED, batch_state=state, batch_words="why")
+        fact = facts.RunnerStarted(allocation=ALLOCATION, batch_id="17", nodes=("n1",), at=5.0)
+        assert apply_to_allocation(known, fact, PATIENCE).batch_words == left

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -137,3 +138,25 @@ def test_a_job_never_has_more_gpus_than_its_node(gpus: int) -> None:
     limits = Limits(node=NodeShape(cores=8, gpus=4))
     size = Footprint(nodes=1, cores=1, memory_mb=0, walltime_s=100, gpus=gpus)
     assert ("GPUs" in why_never(size, limits)) is (gpus > 4)
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory_mb", "words"),
+    [
+        (1, 2000, "it needs 2 nodes of 1000 MB for its 2000 MB of memory, and 1 may be asked for"),
+        (8, 0, "it needs 2 nodes of 4 cores, and 1 may be asked for"),
+        (8, 2000, "it needs 2 nodes of 1000 MB for its 2000 MB of memory, and 1 may be asked for"),
+    ],
+)
+def test_why_never_names_what_there_is_too_little_of(cores: int, memory_mb: int, words: str) -> None:
+    limits = Limits(node=NodeShape(cores=4, memory_mb=1000), max_nodes=1)
+    spec = JobSpec(
+        panda_id=JobId(1), attempt_nr=0, transformation="t", job_pars="", core_count=cores, memory_mb=memory_mb
+    )
+    assert why_never(footprint(spec, limits.node, default_walltime_s=30), limits) == words
+
+
+def test_one_is_not_many() -> None:
+    alone = Candidate(job=JobId(1), footprint=Footprint(nodes=1, cores=1, memory_mb=0, walltime_s=100), since=0.0)
+    (one,) = plan([alone], 0, Limits(node=NodeShape(cores=8)), NOW)
+    assert one.reason.startswith("1 job on 1 node for ")

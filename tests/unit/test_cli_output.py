@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import sys
 import termios
 
@@ -97,6 +98,27 @@ def test_cells_know_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table.cell(["a\n", {"b": 1}]) == "a\\n, b=1"
 
 
+def test_a_length_of_time_says_its_unit_and_its_name_does_not() -> None:
+    heard = Listing(name="heard", columns=("id", "age_s"), records=[{"id": 1, "age_s": Span(90)}, {"id": 2}])
+    assert table.listing(heard, 0).splitlines() == ["heard:", "  id  age", "  1   90 s", "  2   -"]
+    assert table.card(Card(name="lease", fields={"lease_s": Span(60), "walltime_s": 60})).splitlines() == [
+        "lease:",
+        "  lease       60 s",
+        "  walltime_s  60",
+    ]
+
+
+def test_sentences_of_a_record_have_a_line_each_and_words_share_one() -> None:
+    fields = {"assumed": ["this, and that", "more"], "nodes": ["n1", "n2"], "none": []}
+    assert table.card(Card(name="site", fields=fields)).splitlines() == [
+        "site:",
+        "  assumed  this, and that",
+        "           more",
+        "  nodes    n1, n2",
+        "  none     -",
+    ]
+
+
 def test_many_rows_are_cut_and_counted() -> None:
     many = Listing(name="many", columns=("id",), records=[{"id": one} for one in range(20)], rows=3)
 
@@ -108,6 +130,17 @@ def test_a_terminal_gets_ruled_tables_without_markup() -> None:
 
     assert "──" in drawn
     assert "[b]x[/b]\\x1b[2J" in drawn
+
+
+@pytest.mark.parametrize(("width", "whole"), [(60, True), (40, False)])
+def test_times_and_ids_are_broken_only_where_there_is_no_room_at_all(width: int, whole: bool) -> None:
+    record = {"since": "2026-11-24T22:37:39+00:00", "words": "a long story of a batch job", "outcome": "done"}
+    drawn = table.listing(Listing(name="all", columns=tuple(record), records=[record]), width)
+    drawn = re.sub(r"\x1b\[[0-9;]*m", "", drawn)
+    assert max(map(len, drawn.splitlines())) <= width
+    assert (record["since"] in drawn) is whole
+    assert record["words"] not in drawn
+    assert {"story", "done"} <= set(drawn.split())
 
 
 def test_a_narrow_terminal_gets_aligned_ones() -> None:

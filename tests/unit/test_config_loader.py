@@ -176,7 +176,7 @@ def test_unknown_key_in_a_queue(folder: Path) -> None:
         (
             "[queues.TOY.payload]",
             "[queues.TOY.payload]\ndefault_walltime_s = 7200",
-            "which is more than max_walltime_s",
+            "which is more than max_walltime_s (7200) of the site toy: set it to 7140 or less",
         ),
         (
             "[queues.TOY.payload]",

@@ -87,6 +87,13 @@ def test_good_and_bad_jobs_of_one_answer_are_taken_in(desk: Desk) -> None:
     assert turn.changes.answers_read == [1]
 
 
+def test_the_log_says_which_jobs_can_never_run_and_how_many(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    desk.parse([job(1), job(2, core_count=10_000)], desk.turn())
+    assert "job 2 fails at once: job 2 cannot run at" in caplog.text
+    assert f"answer 1 for {QUEUE}: 2 jobs, 1 refused" in caplog.text
+
+
 def test_an_answer_that_is_no_answer_is_left_and_harms_nobody(desk: Desk) -> None:
     turn = desk.turn()
     answer = Answer(id=5, queue=QUEUE, at=0.0, body=b"<html>")

@@ -192,8 +192,15 @@ def test_without_a_batch_system_it_is_told_what_was_looked_for() -> None:
 
 def test_a_batch_system_that_answers_nothing_is_no_site_file() -> None:
     place = machine("sbatch", {("sbatch", "--version"): said("slurm 23.02")})
-    with pytest.raises(BatchUnreachable, match=r"slurm 23\.02, but it answers nothing: .*gave no answer"):
+    with pytest.raises(BatchUnreachable, match=r"slurm 23\.02, but it answers nothing: sinfo .*gave no answer"):
         survey(place)
+
+
+def test_a_slurm_that_cannot_even_say_its_version_complains_once() -> None:
+    place = machine("sbatch", {("sbatch", "--version"): said("sbatch: fatal: no configuration source")})
+    with pytest.raises(BatchUnreachable, match=r"sbatch is there, but it answers nothing: sinfo") as caught:
+        survey(place)
+    assert "scontrol" not in str(caught.value)
 
 
 def test_scratch_folders_are_told_if_they_can_be_used() -> None:

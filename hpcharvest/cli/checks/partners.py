@@ -11,6 +11,7 @@ from hpcharvest.engine.parts import client_of
 from hpcharvest.engine.parts import credentials as shown_to
 from hpcharvest.errors import HarvestError
 from hpcharvest.messenger.protocol import ExitCode
+from hpcharvest.model.words import counted
 from hpcharvest.providers.registry import batch_system
 
 RUNNER_S = 60.0
@@ -45,7 +46,7 @@ def batch(configuration: Configuration) -> Iterator[Finding]:
             advice = f"try its command ({' '.join(here.batch.command) or here.batch.dialect}) by hand on this machine"
             yield failure(f"site {here.name}: {error}", advice)
         else:
-            yield ok(f"site {here.name}: the batch system answers, and lists {len(said)} batch jobs")
+            yield ok(f"site {here.name}: the batch system answers, and lists {counted(len(said), 'batch job')}")
 
 
 def runner(configuration: Configuration) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ from hpcharvest.cli.demo.screen import screen
 from hpcharvest.cli.demo.venue import VENUES
 from hpcharvest.cli.output import Output, complain
 from hpcharvest.cli.page import Listing, Page, Record, Words
+from hpcharvest.model.words import counted
 from hpcharvest.sandbox.world import World
 
 MODULES = ("mpi4py", "pyhepmc", "pythia8mc", "starlette", "uvicorn")
@@ -79,7 +80,9 @@ def perform(folder: Path, *, jobs: int, events: int, kills: int, batch: str = "l
     began = time.monotonic()
     with screen() as shown, VENUES[batch](folder) as recipe, World(folder, recipe) as world:
         orders = submit(world, jobs=jobs, events=events)
-        shown.say(f"{jobs} jobs with {events} events each are at the PanDA server {world.url}; folder {folder}")
+        shown.say(
+            f"{counted(jobs, 'job')} of {counted(events, 'event')} at the PanDA server {world.url}; folder {folder}"
+        )
         campaign = Campaign(world, shown, jobs=jobs, events=events, kills=kills)
         with closing(campaign):
             ledger = campaign.run()
@@ -192,18 +195,18 @@ def _record(order: Order, outcome: Outcome) -> Record:
         "nodes": kept.nodes if kept else "",
         "size": content.size if content else None,
         "adler32": content.adler32 if content else None,
-        "verdict": f"{wrong} disagreements" if wrong else "agrees",
+        "verdict": counted(wrong, "disagreement") if wrong else "agrees",
     }
 
 
 def _verdict(outcome: Outcome) -> str:
-    jobs = len(outcome.evidence.orders)
+    jobs = counted(len(outcome.evidence.orders), "job")
     crashes = "crash" if outcome.kills == 1 else "crashes"
     kills = f", through {outcome.kills} {crashes} of the controller" if outcome.kills else ""
     if outcome.disagreements:
-        return f"{len(outcome.disagreements)} disagreements in {jobs} jobs{kills}"
+        return f"{counted(len(outcome.disagreements), 'disagreement')} in {jobs}{kills}"
     events = sum(one.events for one in outcome.evidence.physics.values())
     return (
-        f"{jobs} jobs, {events} collisions, each run once and reported once{kills}: server, storage, local ledger "
+        f"{jobs}, {events} collisions, each run once and reported once{kills}: server, storage, local ledger "
         f"and physics agree ({outcome.seconds:.0f} s)"
     )

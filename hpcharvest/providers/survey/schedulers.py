@@ -37,7 +37,9 @@ def find(around: Surroundings) -> tuple[Scheduler, ...]:
 def _slurm(around: Surroundings) -> Iterator[Scheduler]:
     place = around.which("sbatch")
     if place:
-        yield Scheduler(dialect="slurm", where=f"{place} is there: {_version(around, 'sbatch', '--version')}")
+        words = _version(around, "sbatch", "--version")
+        told = f": {words}" if words.startswith("slurm") else ""  # without its configuration it says other things
+        yield Scheduler(dialect="slurm", where=f"{place} is there{told}")
 
 
 def _of_qsub(around: Surroundings) -> Iterator[Scheduler]:

@@ -23,8 +23,8 @@ def survey(place: Surroundings, *, name: str = "", wanted: str = "", dialect: st
     questions = QUESTIONS[scheduler.dialect](Asker(user=place.user, partition=wanted))
     found = around(questions, place.ask, (), place.clock)
     if not found.heard:
-        reasons = "; ".join(dict.fromkeys(one.reason for one in found.skipped))
-        raise BatchUnreachable(f"{scheduler.where}, but it answers nothing: {reasons}")
+        said = next((f": {one.command}: {one.reason}" for one in found.skipped), "")
+        raise BatchUnreachable(f"{scheduler.where}, but it answers nothing{said}")
     return Findings(
         name=name or machine.name(place),
         host=place.host,

@@ -1,5 +1,5 @@
 #!/bin/bash
-#PBS -N work_dir-1-0a1b2c
+#PBS -N harvester_id-1-0a1b2c
 #PBS -S /bin/bash
 #PBS -l select=1:ncpus=102:ngpus=6
 #PBS -l place=scatter
@@ -8,7 +8,7 @@
 #PBS -m n
 #PBS -q capacity
 #PBS -l filesystems=home:flare
-HPCHARVEST_STARTS=/path/to/work_dir/allocations/1/start
+HPCHARVEST_STARTS=/path/to/work_dir/harvester_id/allocations/1/start
 export HPCHARVEST_NODES="$(awk '!seen[$0]++' "$PBS_NODEFILE" | paste -sd, -)"
 export HPCHARVEST_BATCH_ID="${PBS_JOBID}"
 export HPCHARVEST_RESTART="$(n=0; until mkdir "$HPCHARVEST_STARTS.$PBS_JOBID.$n" 2>/dev/null; do [ -d "$HPCHARVEST_STARTS.$PBS_JOBID.$n" ] || break; n=$((n + 1)); done; echo "$n")"
@@ -19,4 +19,4 @@ export http_proxy="${http_proxy:-http://proxy.alcf.anl.gov:3128}"
 export https_proxy="${https_proxy:-$http_proxy}"
 export ftp_proxy="${ftp_proxy:-$http_proxy}"
 export no_proxy="${no_proxy:-localhost,127.0.0.0/8,.alcf.anl.gov}"
-exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/allocations/1
+exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/harvester_id/allocations/1

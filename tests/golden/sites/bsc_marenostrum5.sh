@@ -1,9 +1,9 @@
 #!/bin/bash
-#SBATCH --job-name=work_dir-1-0a1b2c
+#SBATCH --job-name=harvester_id-1-0a1b2c
 #SBATCH --nodes=1
 #SBATCH --time=24:00:00
-#SBATCH --output=/path/to/work_dir/allocations/1/stdout
-#SBATCH --error=/path/to/work_dir/allocations/1/stderr
+#SBATCH --output=/path/to/work_dir/harvester_id/allocations/1/stdout
+#SBATCH --error=/path/to/work_dir/harvester_id/allocations/1/stderr
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
 #SBATCH --signal=B:USR1@120
@@ -15,4 +15,4 @@ export HPCHARVEST_RESTART="${SLURM_RESTART_COUNT:-0}"
 export HPCHARVEST_DEADLINE="${SLURM_JOB_END_TIME:-}"
 : "${HPCHARVEST_DEADLINE:=$(( $(date +%s) + 86400 ))}"
 
-exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/allocations/1
+exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/harvester_id/allocations/1

@@ -1,9 +1,9 @@
 #!/bin/bash
-#SBATCH --job-name=work_dir-1-0a1b2c
+#SBATCH --job-name=harvester_id-1-0a1b2c
 #SBATCH --nodes=1
 #SBATCH --time=02:00:00
-#SBATCH --output=/path/to/work_dir/allocations/1/stdout
-#SBATCH --error=/path/to/work_dir/allocations/1/stderr
+#SBATCH --output=/path/to/work_dir/harvester_id/allocations/1/stdout
+#SBATCH --error=/path/to/work_dir/harvester_id/allocations/1/stderr
 #SBATCH --open-mode=append
 #SBATCH --no-requeue
 #SBATCH --partition=batch
@@ -18,4 +18,4 @@ export HPCHARVEST_DEADLINE="${SLURM_JOB_END_TIME:-}"
 export http_proxy="${http_proxy:-http://proxy.ccs.ornl.gov:3128}"
 export https_proxy="${https_proxy:-$http_proxy}"
 export no_proxy="${no_proxy:-localhost,127.0.0.0/8,.ccs.ornl.gov}"
-exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/allocations/1
+exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/harvester_id/allocations/1

@@ -15,6 +15,7 @@ from hpcharvest.sandbox.batch.faces import pbs_nodes, pbs_reservations, pbs_subm
 from hpcharvest.sandbox.batch.faces.pbs_jobs import attributes, letter
 from hpcharvest.sandbox.batch.faces.pbs_words import (
     SERVER,
+    VERSION,
     CommandError,
     as_json,
     as_text,
@@ -69,6 +70,9 @@ def qstat(spool: Path, argv: Sequence[str]) -> int:
         raise CommandError(255, text) from error
     if "Q" in chosen:
         pbs_tables.queues(info, jobs, full="f" in chosen, in_json=in_json)
+        return 0
+    if "B" in chosen:
+        pbs_tables.server(info, jobs, full="f" in chosen, in_json=in_json)
         return 0
     found, errors = find(jobs, words, ended="x" in chosen or "H" in chosen)
     refuse(*(f"qstat: {text}" for text, _ in errors))
@@ -185,4 +189,18 @@ def guarded(command: Callable[[Path, Sequence[str]], int]) -> Callable[[Path, Se
     return run
 
 
-COMMANDS = {command.__name__: guarded(command) for command in (qsub, qstat, qdel, qselect, pbsnodes, pbs_rstat)}
+def _with_version(command: Callable[[Path, Sequence[str]], int]) -> Callable[[Path, Sequence[str]], int]:
+    """Let a command tell its version, which all of PBS do without asking the server."""
+
+    def run(spool: Path, argv: Sequence[str]) -> int:
+        if list(argv) != ["--version"]:
+            return command(spool, argv)
+        show([f"pbs_version = {VERSION}"])
+        return 0
+
+    return run
+
+
+COMMANDS = {
+    command.__name__: _with_version(guarded(command)) for command in (qsub, qstat, qdel, qselect, pbsnodes, pbs_rstat)
+}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch.faces.pbs_jobs import comment, exec_vnode, letter, vnodes
 from hpcharvest.sandbox.batch.faces.pbs_submit import submission_of, user
-from hpcharvest.sandbox.batch.faces.pbs_words import SERVER, as_json, as_text, clock, head, show
+from hpcharvest.sandbox.batch.faces.pbs_words import SERVER, VERSION, as_json, as_text, clock, head, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +24,9 @@ Job ID          Username Queue    Jobname    SessID NDS TSK Memory Time  S Time
 _QUEUES = """\
 Queue              Max   Tot Ena Str   Que   Run   Hld   Wat   Trn   Ext Type
 ---------------- ----- ----- --- --- ----- ----- ----- ----- ----- ----- ----"""
+_SERVERS = """\
+Server             Max   Tot   Que   Run   Hld   Wat   Trn   Ext Status
+---------------- ----- ----- ----- ----- ----- ----- ----- ----- -----------"""
 _COMMENT = 75
 
 
@@ -94,18 +97,48 @@ def queues(info: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], *, full: 
         show([f"{name:<16} {0:>5} {queue['total_jobs']:>5} yes yes {counts} {kind}"])
 
 
+def server(info: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], *, full: bool, in_json: bool) -> None:
+    """Print what `qstat -B` does, and with `-f`, and with `-F json`: what the embedded batch system has of it."""
+    told = {
+        "server_state": "Active",
+        "server_host": SERVER,
+        "scheduling": "True",
+        **_counts(jobs),
+        "default_queue": info["queues"][0]["name"],
+        "query_other_jobs": "True",
+        "resources_assigned": _assigned(jobs),
+        "pbs_version": VERSION,
+        "job_history_enable": "True",
+    }
+    if in_json:
+        show([as_json(head() | {"Server": {SERVER: told}})])
+    elif full:
+        show([f"Server: {SERVER}", *as_text(told), ""])
+    else:
+        waiting, running = (sum(job["state"] == state for job in jobs) for state in ("PENDING", "RUNNING"))
+        counts = " ".join(f"{count:>5}" for count in (0, told["total_jobs"], waiting, running, 0, 0, 0, 0))
+        show([*_SERVERS.splitlines(), f"{SERVER:<16} {counts} {'Active':<10}"])
+
+
 def _queue(queue: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     here = [job for job in jobs if job["queue"] == queue["name"]]
-    waiting = sum(job["state"] == "PENDING" for job in here)
-    running = [submission_of(job).shape for job in here if job["state"] == "RUNNING"]
-    counts = f"Transit:0 Queued:{waiting} Held:0 Waiting:0 Running:{len(running)} Exiting:0 Begun:0 "
-    taken = {"ncpus": sum(one.chunks * one.ncpus for one in running), "nodect": sum(one.chunks for one in running)}
     return {
         "queue_type": "Execution",
-        "total_jobs": waiting + len(running),
-        "state_count": counts,
+        **_counts(here),
         "resources_max": {"walltime": clock(queue["max_walltime_s"])},
-        "resources_assigned": {"mem": "0gb", **taken},
+        "resources_assigned": _assigned(here),
         "enabled": "True",
         "started": "True",
     }
+
+
+def _counts(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    waiting, running = (sum(job["state"] == state for job in jobs) for state in ("PENDING", "RUNNING"))
+    counts = f"Transit:0 Queued:{waiting} Held:0 Waiting:0 Running:{running} Exiting:0 Begun:0 "
+    return {"total_jobs": waiting + running, "state_count": counts}
+
+
+def _assigned(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    running = [submission_of(job).shape for job in jobs if job["state"] == "RUNNING"]
+    taken = {"ncpus": sum(one.chunks * one.ncpus for one in running), "nodect": sum(one.chunks for one in running)}
+    return {"mem": "0gb", **taken}
