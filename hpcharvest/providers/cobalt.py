@@ -104,7 +104,7 @@ class CobaltDialect:
 
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id: it stands alone on a line."""
-        words = _said(spoken)
+        words = spoken.said(but=_CHATTER)
         if spoken.exit_code == 0:
             found = re.findall(r"^[0-9]+$", spoken.out, re.MULTILINE)
             if not found:
@@ -129,7 +129,7 @@ class CobaltDialect:
         """Give what was said about each batch job. An answer without a heading says nothing about any."""
         heading, rows = _table(spoken.out)
         if spoken.exit_code != 0 or not heading:
-            raise BatchUnreachable(f"Cobalt does not tell of its queue: {_said(spoken)}")
+            raise BatchUnreachable(f"Cobalt does not tell of its queue: {spoken.said(but=_CHATTER)}")
         said = sorted(_statuses(heading, rows), key=lambda one: (len(one.id), one.id))
         return {one.id: one for one in said}
 
@@ -184,10 +184,3 @@ def _meaning(line: str) -> BatchState | None:
     if dated is None:
         return None
     return next((state for pattern, state in ENDS if pattern.match(line, dated.end())), None)
-
-
-def _said(spoken: Spoken) -> str:
-    """Give what it said, in one line, errors first, without what Cobalt always says."""
-    lines = (spoken.err.strip() or spoken.out.strip()).splitlines()
-    told = [line.strip() for line in lines if line.strip() and not _CHATTER.search(line)]
-    return "; ".join(told) or f"exit code {spoken.exit_code} without a word"

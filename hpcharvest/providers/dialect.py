@@ -8,6 +8,7 @@ those that left the queue; `cancel_argv` ends some of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,12 @@ class Spoken:
     exit_code: int
     out: str
     err: str = ""
+
+    def said(self, but: re.Pattern[str] | None = None) -> str:
+        """Give what it said, in one line, errors first. `but`: what lines have in them that are left out."""
+        lines = map(str.strip, (self.err.strip() or self.out.strip()).splitlines())
+        told = [line for line in lines if line and not (but and but.search(line))]
+        return "; ".join(told) or f"exit code {self.exit_code} without a word"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +111,20 @@ class Dialect(Protocol):
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these batch jobs."""
+
+
+class NoAccounting:
+    """For a dialect whose batch system has no memory beside its queue, or none that could be asked."""
+
+    def accounting_argv(self, gone: Gone) -> Sequence[str]:
+        """Give none."""
+        del gone
+        return ()
+
+    def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
+        """Give nothing: nothing is asked."""
+        del spoken
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

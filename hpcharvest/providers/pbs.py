@@ -169,7 +169,7 @@ class PbsDialect:
 
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id. Raise SubmissionUnknown where the server may have it nevertheless."""
-        words = _said(spoken)
+        words = spoken.said()
         if spoken.exit_code == 0:
             found = [line.strip() for line in spoken.out.split("\n") if _BATCH_ID.fullmatch(line.strip())]
             if not found:
@@ -196,10 +196,10 @@ class PbsDialect:
         With its server away, qstat prints the beginning of an answer that looks as if there were no jobs.
         """
         if spoken.exit_code != 0:
-            raise BatchUnreachable(_said(spoken))
+            raise BatchUnreachable(spoken.said())
         said = self._told(self._variant.read_all, spoken)
         if not said and spoken.err.strip():
-            raise BatchUnreachable(_said(spoken))
+            raise BatchUnreachable(spoken.said())
         return said
 
     def accounting_argv(self, gone: Gone) -> Sequence[str]:
@@ -212,7 +212,7 @@ class PbsDialect:
         if any(_NO_HISTORY in line for line in errors):
             return {}
         if spoken.exit_code != 0 and not (errors and all(map(_NOT_ITS.search, errors))):
-            raise BatchUnreachable(_said(spoken))
+            raise BatchUnreachable(spoken.said())
         return self._told(read_text, spoken)
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
@@ -223,7 +223,7 @@ class PbsDialect:
         try:
             jobs = read(spoken.out)
         except ValueError as error:
-            raise BatchUnreachable(f"qstat's answer makes no sense: {error}: {_said(spoken)[:200]!r}") from error
+            raise BatchUnreachable(f"qstat's answer makes no sense: {error}: {spoken.said()[:200]!r}") from error
         return {job: self._status(job, said) for job, said in jobs.items()}
 
     def _status(self, job: str, said: Attributes) -> BatchStatus:
@@ -247,9 +247,3 @@ def _word(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return f"'{text}'" if '"' in text else f'"{text}"'
-
-
-def _said(spoken: Spoken) -> str:
-    """Give what it said, in one line, errors first."""
-    lines = (spoken.err.strip() or spoken.out.strip()).splitlines()
-    return "; ".join(line.strip() for line in lines) or f"exit code {spoken.exit_code} without a word"

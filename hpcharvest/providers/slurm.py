@@ -106,7 +106,7 @@ class SlurmDialect:
 
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id. Raise SubmissionUnknown where Slurm may have it nevertheless."""
-        words = _said(spoken)
+        words = spoken.said()
         if spoken.exit_code == 0:
             found = [match["id"] for line in spoken.out.split("\n") if (match := _PARSABLE.fullmatch(line.strip()))]
             if not found:
@@ -132,7 +132,7 @@ class SlurmDialect:
         """Give what was said about each batch job. An answer of nothing but errors says nothing about any."""
         before, *rows = spoken.out.split(_ROW)
         if spoken.exit_code != 0 or (not rows and (before.strip() or "error" in spoken.err)):
-            raise BatchUnreachable(_said(spoken))
+            raise BatchUnreachable(spoken.said())
         said = {}
         for fields in _split(rows, 4):
             number, state, reason, name = fields
@@ -150,10 +150,10 @@ class SlurmDialect:
 
     def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
         """Give what was said about each batch job: nothing, where the cluster keeps no accounts."""
-        if spoken.exit_code != 0 and _NO_ACCOUNTING in _said(spoken):
+        if spoken.exit_code != 0 and _NO_ACCOUNTING in spoken.said():
             return {}
         if spoken.exit_code != 0 or (not spoken.out.strip() and "error" in spoken.err):
-            raise BatchUnreachable(_said(spoken))
+            raise BatchUnreachable(spoken.said())
         said = {}
         for fields in _split(spoken.out.split("\n"), 4):
             number, state, code, reason = fields
@@ -199,9 +199,3 @@ def _words(state: str, reason: str, exit_code: str = "") -> str:
     if _state(state) is BatchState.PENDING and NEVER.fullmatch(reason):
         parts.append("(as it is, it will never run)")
     return " ".join(part for part in parts if part)
-
-
-def _said(spoken: Spoken) -> str:
-    """Give what it said, in one line, errors first."""
-    lines = (spoken.err.strip() or spoken.out.strip()).splitlines()
-    return "; ".join(line.strip() for line in lines) or f"exit code {spoken.exit_code} without a word"
