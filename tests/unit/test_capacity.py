@@ -31,7 +31,7 @@ from hpcharvest.providers.capacity.look import QUESTIONS, look
 from hpcharvest.providers.capacity.question import Asker, Question
 from hpcharvest.providers.dialect import Spoken
 from hpcharvest.providers.slurm import SlurmDialect
-from tests.answers import recorded
+from tests.services.recordings import recorded
 
 NOW = 1000.0
 NODE = NodeShape(cores=4)

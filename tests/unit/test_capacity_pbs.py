@@ -13,7 +13,7 @@ from hpcharvest.model.states import BatchState
 from hpcharvest.providers.capacity import pbs
 from hpcharvest.providers.capacity.question import Asker
 from hpcharvest.providers.dialect import Spoken
-from tests.answers import recorded
+from tests.services.recordings import recorded
 
 ROOT = Asker(user="root")
 NODE = NodeShape(cores=16, memory_mb=16_384)

@@ -25,7 +25,7 @@ from hpcharvest.providers.cobalt import VOCABULARY, CobaltDialect
 from hpcharvest.providers.dialect import BatchRequest, Spoken
 from hpcharvest.providers.registry import dialect
 from hpcharvest.providers.script import render
-from tests.services.recordings import cobalt
+from tests.services.recordings import recorded
 
 HERE = Path(__file__).parent.parent
 GOLDEN = HERE / "golden" / "cobalt_script.sh"
@@ -106,7 +106,7 @@ def test_the_batch_job_knows_its_nodes_once_each_its_deadline_and_how_often_it_b
 
 @pytest.mark.parametrize(("name", "number"), [("qsub_ok", "1"), ("qsub_script_opts", "2"), ("qsub_hold", "3")])
 def test_the_batch_id_is_found_in_a_real_answer(name: str, number: str) -> None:
-    assert COBALT.read_submitted(cobalt(name)) == number
+    assert COBALT.read_submitted(recorded("cobalt", name)) == number
 
 
 @pytest.mark.parametrize(
@@ -123,13 +123,13 @@ def test_the_batch_id_is_found_in_a_real_answer(name: str, number: str) -> None:
 )
 def test_a_no_is_a_no_in_its_own_words(name: str, words: str) -> None:
     with pytest.raises(SubmissionRefused, match=words) as caught:
-        COBALT.read_submitted(cobalt(name))
+        COBALT.read_submitted(recorded("cobalt", name))
     assert "No handlers" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["cqm_down_qsub", "cqm_down_qstat", "noconf"])
 def test_who_was_not_reached_has_no_batch_job_and_says_nothing_of_others(name: str) -> None:
-    words = cobalt(name).out.partition("\nreal")[0]
+    words = recorded("cobalt", name).out.partition("\nreal")[0]
     spoken = Spoken(exit_code=1, out="", err=words)
     with pytest.raises(BatchUnreachable, match=r"queue-manager|No section cqm"):
         COBALT.read_submitted(spoken)
@@ -210,12 +210,12 @@ def test_an_empty_queue_has_a_heading() -> None:
 @pytest.mark.parametrize("name", ["qstat", "qstat2", "qstat_killing", "qstat_Q", "qstat_unknown", "qstat_badarg"])
 def test_an_answer_with_other_columns_or_none_says_nothing_about_any_job(name: str) -> None:
     with pytest.raises(BatchUnreachable):
-        COBALT.read_status(cobalt(name))
+        COBALT.read_status(recorded("cobalt", name))
 
 
 def test_the_columns_of_a_real_answer_are_where_we_read_them() -> None:
     """The columns that we ask for, cut out of an answer on record that has more."""
-    lines = cobalt("qstat_f").out.splitlines()
+    lines = recorded("cobalt", "qstat_f").out.splitlines()
     heads = re.findall(r"\S+", lines[0])
     starts = [lines[0].index(f"{head}  ") for head in heads]
     cuts = [(start, [*starts, len(lines[0])][place + 1]) for place, start in enumerate(starts)]

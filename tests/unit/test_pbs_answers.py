@@ -9,14 +9,15 @@ from hpcharvest.model.shape import NodeShape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.dialect import Spoken
 from hpcharvest.providers.pbs import VARIANTS, PbsDialect
-from tests.services.pbs import RECORDINGS, in_json, job, recorded
+from tests.services.pbs import in_json, job
+from tests.services.recordings import RECORDINGS, recorded
 
 PBS = PbsDialect(VARIANTS["pbs"], NodeShape(cores=1))
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in RECORDINGS.glob("envjson_*.out")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in (RECORDINGS / "pbs").glob("envjson_*.out")))
 def test_variables_of_every_kind_do_no_harm(name: str) -> None:
-    spoken = recorded(name)
+    spoken = recorded("pbs", name)
     if "Jobs" not in spoken.out:  # qsub had failed, and there was nothing to ask for
         with pytest.raises(BatchUnreachable):
             PBS.read_status(spoken)
@@ -49,8 +50,8 @@ def test_older_servers_indent_with_blanks_and_are_read_too() -> None:
 
 
 def test_an_answer_cut_off_leaves_out_what_is_not_whole() -> None:
-    whole = recorded("qstat_xf_finished").out
+    whole = recorded("pbs", "qstat_xf_finished").out
     assert PBS.read_accounting(Spoken(exit_code=0, out=whole[: whole.index("    Exit_status")])) == {}
-    out = recorded("qstat_walltime_json").out
+    out = recorded("pbs", "qstat_walltime_json").out
     with pytest.raises(BatchUnreachable):
         PBS.read_status(Spoken(exit_code=0, out=out[: out.index('"Exit_status"')]))
