@@ -16,8 +16,9 @@ from hpcharvest.errors import BatchFull, BatchUnreachable, SubmissionRefused, Su
 from hpcharvest.model.shape import NodeShape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
-from hpcharvest.providers.pbs_answers import JOB_ID, Attributes, read_json, read_text
+from hpcharvest.providers.pbs_answers import Attributes, read_json, read_text
 from hpcharvest.providers.pbs_ends import PBS_CODES, TORQUE_CODES, exit_status, how_it_ended
+from hpcharvest.providers.pbs_json import JOB_ID
 
 VOCABULARY = Vocabulary(
     words={

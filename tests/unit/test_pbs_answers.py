@@ -9,6 +9,7 @@ from hpcharvest.model.shape import NodeShape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.dialect import Spoken
 from hpcharvest.providers.pbs import VARIANTS, PbsDialect
+from hpcharvest.providers.pbs_answers import read_json
 from tests.services.pbs import in_json, job
 from tests.services.recordings import RECORDINGS, recorded
 
@@ -41,6 +42,15 @@ def test_a_job_that_is_no_json_is_read_all_the_same_and_blinds_nobody(value: str
             (BatchState.RUNNING, "good"),
             (BatchState.TIMED_OUT, "bad"),
         ]
+
+
+def test_of_a_job_that_is_no_json_its_walltimes_are_known_too() -> None:
+    clock = '{\n\t\t\t\t"walltime":\t"00:01:00"\n\t\t\t}'
+    variables = f'{{\n\t\t\t\t"foo":\t005,\n\t\t\t\t"Resource_List":\t{clock.replace("1", "9")}\n\t\t\t}}'
+    told = job(job_state='"R"', Resource_List=clock, Variable_List=variables, resources_used=clock)
+    assert read_json(in_json(told).out) == {
+        "1.vm": {"job_state": "R", "Resource_List.walltime": "00:01:00", "resources_used.walltime": "00:01:00"}
+    }
 
 
 def test_older_servers_indent_with_blanks_and_are_read_too() -> None:

@@ -12,15 +12,11 @@ from collections.abc import Iterator, Sequence
 from hpcharvest.errors import BatchUnreachable
 from hpcharvest.model.capacity import Hole, Limit, LimitKind, NodeGroup, OwnJob, Statement, Topic
 from hpcharvest.model.shape import NodeShape
-from hpcharvest.model.states import BatchState
 from hpcharvest.providers.capacity import text
 from hpcharvest.providers.capacity.question import Asker, Question, refuse, said
-from hpcharvest.providers.dialect import Spoken, Vocabulary
+from hpcharvest.providers.dialect import Spoken
+from hpcharvest.providers.lsf import VOCABULARY
 
-VOCABULARY = Vocabulary(
-    words=dict.fromkeys(("PEND", "PSUSP", "WAIT", "PROV"), BatchState.PENDING)
-    | dict.fromkeys(("RUN", "USUSP", "SSUSP"), BatchState.RUNNING)
-)
 _NO_WINDOW = "No backfill window exists"
 _NO_JOB = "No unfinished job found"
 _UNIT_S = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}

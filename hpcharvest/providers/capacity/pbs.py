@@ -23,25 +23,12 @@ from hpcharvest.model.capacity import (
 )
 from hpcharvest.model.shape import NodeShape
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.capacity import pbs_json, text
-from hpcharvest.providers.capacity.pbs_json import Record
+from hpcharvest.providers import pbs_json
+from hpcharvest.providers.capacity import text
 from hpcharvest.providers.capacity.question import Asker, Question, refuse, said
-from hpcharvest.providers.dialect import Spoken, Vocabulary
-
-VOCABULARY = Vocabulary(
-    words={
-        "Q": BatchState.PENDING,
-        "H": BatchState.PENDING,
-        "W": BatchState.PENDING,
-        "T": BatchState.PENDING,
-        "R": BatchState.RUNNING,
-        "E": BatchState.RUNNING,
-        "S": BatchState.RUNNING,
-        "U": BatchState.RUNNING,
-        "B": BatchState.RUNNING,
-    }
-)
-"""Those that count as waiting or running; others are none of the queue's business."""
+from hpcharvest.providers.dialect import Spoken
+from hpcharvest.providers.pbs import VOCABULARY
+from hpcharvest.providers.pbs_json import Record
 
 _PER_USER = re.compile(r"\[u:PBS_GENERIC=([0-9]{1,9})\]")
 _OVER = re.compile(r"RESV_(UNCONFIRMED|FINISHED|DELETED|BEING_DELETED|DELETING_JOBS|DENIED)|[016-9]")
@@ -105,7 +92,7 @@ def _total(vnode: Record, key: str) -> str:
 def batch_jobs(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
     """Read `qstat -f`: our user's batch jobs, and whoever waits with nodes planned for him."""
     found: list[Statement] = []
-    for number, one in _table(spoken, "Jobs", empty=True).items():
+    for number, one in _table(spoken, "Jobs").items():
         state = VOCABULARY.translate(str(one.get("job_state")))
         estimated = pbs_json.within(one, "estimated")
         begins = text.moment(estimated.get("start_time", ""))
@@ -144,7 +131,10 @@ def queues(spoken: Spoken) -> Sequence[Statement]:
 
 def server(spoken: Spoken) -> Sequence[Statement]:
     """Read `qstat -B -f`: limits of the whole server, which leads to its default queue."""
-    return [_limit(LimitKind.SERVER, name, one) for name, one in _table(spoken, "Server").items()]
+    found = [_limit(LimitKind.SERVER, name, one) for name, one in _table(spoken, "Server").items()]
+    if not found:
+        raise BatchUnreachable(f"qstat tells of no server: {said(spoken)}")
+    return found
 
 
 def _limit(kind: LimitKind, name: str, record: Record) -> Limit:
@@ -213,7 +203,10 @@ def _hosts(vnodes: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _table(spoken: Spoken, key: str, *, empty: bool = False) -> Mapping[str, Record]:
-    """Give the records under a key of the answer. `empty`: with nothing to tell, the key is left out."""
+def _table(spoken: Spoken, key: str) -> Mapping[str, Record]:
+    """Give the records under a key of the answer; none, if it is left out."""
     refuse(spoken)
-    return pbs_json.records(spoken.out, key, empty=empty)
+    try:
+        return pbs_json.read(spoken.out, key)
+    except ValueError as error:
+        raise BatchUnreachable(f"the answer makes no sense: {error}") from error
