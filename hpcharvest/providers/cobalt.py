@@ -15,7 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hpcharvest.errors import BatchFull, BatchUnreachable, SubmissionRefused, SubmissionUnknown
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
+from hpcharvest.providers.dialect import (
+    NEVER_RUNS,
+    BatchRequest,
+    BatchStatus,
+    Environment,
+    Gone,
+    Spoken,
+    Vocabulary,
+)
 
 VOCABULARY = Vocabulary(
     words={
@@ -174,7 +182,7 @@ def _statuses(heading: str, rows: Sequence[str]) -> Iterator[BatchStatus]:
         number, word, name, place = cells
         if re.fullmatch(r"[0-9]+", number):
             words = f"{word} on {place}" if place not in {"", "None"} else word
-            words = f"{word} (as it is, it will never run)" if word == NEVER else words
+            words = f"{word} {NEVER_RUNS}" if word == NEVER else words
             yield BatchStatus(id=number, state=VOCABULARY.translate(word), words=words, tag=name)
 
 

@@ -79,6 +79,9 @@ class Environment:
     """Seconds since the epoch; may be empty: then the start plus the walltime is taken."""
 
 
+NEVER_RUNS = "(as it is, it will never run)"
+"""Stands in the words about a batch job that waits in vain, unless somebody changes it or the cluster."""
+
 Gone = Mapping[str, Path | None]
 """Batch jobs that left the queue, by id, each with its folder, in which some batch systems leave how it ended."""
 
@@ -125,6 +128,12 @@ class NoAccounting:
         """Give nothing: nothing is asked."""
         del spoken
         return {}
+
+
+def clock(seconds: int) -> str:
+    """Give a length of time as most batch systems take it, such as 25:01:01."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from hpcharvest.errors import BatchFull, BatchUnreachable, SubmissionRefused, SubmissionUnknown
 from hpcharvest.model.shape import NodeShape
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
+from hpcharvest.providers.dialect import (
+    NEVER_RUNS,
+    BatchRequest,
+    BatchStatus,
+    Environment,
+    Gone,
+    Spoken,
+    Vocabulary,
+    clock,
+)
 from hpcharvest.providers.pbs_answers import Attributes, read_json, read_text
 from hpcharvest.providers.pbs_ends import PBS_CODES, TORQUE_CODES, exit_status, how_it_ended
 from hpcharvest.providers.pbs_json import JOB_ID
@@ -154,7 +163,7 @@ class PbsDialect:
             # Whoever's login shell is no bash has one here: the first line of a script counts for nothing.
             "-S /bin/bash",
             *self._variant.chunk(request, self._node, more),
-            f"-l walltime={_clock(shape.walltime_s)}",
+            f"-l walltime={clock(shape.walltime_s)}",
             "-r n",
             "-m n",
         ]
@@ -234,13 +243,8 @@ class PbsDialect:
         code = exit_status(said) if ended else None
         never = state is BatchState.PENDING and NEVER.search(comment)
         parts = [letter, f"exit status {code}" if code is not None else "", comment]
-        parts.append("(as it is, it will never run)" if never else "")
+        parts.append(NEVER_RUNS if never else "")
         return BatchStatus(id=job, state=state, words=" ".join(filter(None, parts)), tag=said.get("Job_Name", ""))
-
-
-def _clock(seconds: int) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
 
 
 def _word(text: str) -> str:

@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hpcharvest.errors import BatchFull, BatchUnreachable, SubmissionRefused, SubmissionUnknown
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
+from hpcharvest.providers.dialect import (
+    NEVER_RUNS,
+    BatchRequest,
+    BatchStatus,
+    Environment,
+    Gone,
+    Spoken,
+    Vocabulary,
+    clock,
+)
 
 VOCABULARY = Vocabulary(
     words={
@@ -86,7 +95,7 @@ class SlurmDialect:
         words = [
             f"--job-name={request.tag}",
             f"--nodes={shape.nodes}",
-            f"--time={_clock(shape.walltime_s)}",
+            f"--time={clock(shape.walltime_s)}",
             f"--output={_pattern(request, 'stdout')}",
             f"--error={_pattern(request, 'stderr')}",
             "--open-mode=append",  # should it be requeued all the same, each start's words are kept
@@ -165,11 +174,6 @@ class SlurmDialect:
         return ["scancel", *ids]
 
 
-def _clock(seconds: int) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
-
-
 def _pattern(request: BatchRequest, name: str) -> str:
     """Give a file in the request's folder as sbatch wants it: a % begins a word of its own."""
     return str(request.folder / name).replace("%", "%%")
@@ -197,5 +201,5 @@ def _words(state: str, reason: str, exit_code: str = "") -> str:
     if exit_code not in {"", "0:0"}:
         parts.append(f"exit code {exit_code}")
     if _state(state) is BatchState.PENDING and NEVER.fullmatch(reason):
-        parts.append("(as it is, it will never run)")
+        parts.append(NEVER_RUNS)
     return " ".join(part for part in parts if part)

@@ -7,14 +7,13 @@ scheduler with `strict_ordering`, and only the first few do. pbs_rstat has no JS
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from hpcharvest.errors import BatchUnreachable
 from hpcharvest.model.capacity import (
     Limit,
     LimitKind,
-    NodeGroup,
     OwnJob,
     Planned,
     Reservation,
@@ -25,6 +24,7 @@ from hpcharvest.model.shape import NodeShape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers import pbs_json
 from hpcharvest.providers.capacity import text
+from hpcharvest.providers.capacity.nodes import grouped
 from hpcharvest.providers.capacity.question import Asker, Question, refuse, said
 from hpcharvest.providers.dialect import Spoken
 from hpcharvest.providers.pbs import VOCABULARY
@@ -53,18 +53,10 @@ def nodes(spoken: Spoken) -> Sequence[Statement]:
         hosts.setdefault(str(pbs_json.within(one, "resources_available").get("host", name)), []).append(one)
     if not hosts:
         raise BatchUnreachable(f"pbsnodes lists no node at all: {said(spoken)}")
-    groups: dict[tuple[str, NodeShape], list[str]] = {}
-    totals: dict[tuple[str, NodeShape], int] = {}
-    for host, vnodes in hosts.items():
-        kind = (str(vnodes[0].get("queue", "")), _shape(vnodes))
-        totals[kind] = totals.get(kind, 0) + 1
-        free = groups.setdefault(kind, [])
-        if all(map(_is_free, vnodes)):
-            free.append(host)
-    return [
-        NodeGroup(partition=queue, shape=shape, total=totals[queue, shape], free=tuple(free))
-        for (queue, shape), free in groups.items()
-    ]
+    return grouped(
+        (str(vnodes[0].get("queue", "")), _shape(vnodes), host, all(map(_is_free, vnodes)))
+        for host, vnodes in hosts.items()
+    )
 
 
 def _is_free(vnode: Record) -> bool:
@@ -163,7 +155,7 @@ def reservations(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
     """Read `pbs_rstat -f`. What is not confirmed keeps no nodes yet. One is used through the queue of its own."""
     refuse(spoken)
     found = []
-    for one in _paragraphs(spoken.out):
+    for one in text.paragraphs(spoken.out, "Resv ID"):
         begins = text.moment(one.get("reserve_start", ""))
         if begins is None or _OVER.fullmatch(one.get("reserve_state", "")):
             continue
@@ -184,16 +176,6 @@ def reservations(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
             )
         )
     return found
-
-
-def _paragraphs(out: str) -> Iterator[Mapping[str, str]]:
-    """Give what stands between two lines with an id, by its names. Long values go on after a tab."""
-    for chunk in re.split(r"^(?=Resv ID: )", out, flags=re.MULTILINE):
-        lines = chunk.replace("\n\t", "").splitlines()
-        if lines and lines[0].startswith("Resv ID: "):
-            pairs = (line.partition(" = ") for line in lines[1:])
-            record = {key.strip(): value.strip() for key, equals, value in pairs if equals}
-            yield {"Resv ID": lines[0].removeprefix("Resv ID: ").strip(), **record}
 
 
 def _hosts(vnodes: str) -> tuple[str, ...]:
