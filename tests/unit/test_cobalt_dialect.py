@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.config.schema import About, AllocationLimits, Batch, Nodes, Site
 from hpcharvest.errors import (
     BatchError,
     BatchFull,
@@ -26,6 +25,7 @@ from hpcharvest.providers.dialect import BatchRequest, Spoken
 from hpcharvest.providers.registry import dialect
 from hpcharvest.providers.script import render
 from tests.services.recordings import recorded
+from tests.services.sites import site
 
 HERE = Path(__file__).parent.parent
 GOLDEN = HERE / "golden" / "cobalt_script.sh"
@@ -38,21 +38,13 @@ REQUEST = BatchRequest(
     options=("--attrs mcdram=cache:numa=quad", "-M me@example.org"),
     signal_before_end_s=60,
 )
+
 DATE = "Sat Nov 21 00:21:06 2026 +0000 (UTC)"
 DONE = f"{DATE} Info: task completed normally with an exit code of 0; initiating job cleanup and removal"
 EXIT_3 = f"{DATE} Info: task completed normally with an exit code of 3; initiating job cleanup and removal"
 DELETED = f"{DATE} Info: user delete requested with signal SIGTERM by user root"
 OVER = f"{DATE} Info: maximum execution time exceeded; initiating job terminiation"
 PREEMPTED = f"{DATE} Info: job successfully preempted"
-
-
-def site(**batch: object) -> Site:
-    return Site(
-        site=About(name="here"),
-        nodes=Nodes(cores=1),
-        allocation=AllocationLimits(max_walltime_s=3600),
-        batch=Batch.model_validate({"dialect": "cobalt", **batch}),
-    )
 
 
 def queue(*rows: tuple[str, str, str, str]) -> Spoken:
@@ -304,8 +296,8 @@ def test_tail_prints_what_is_read_here(tmp_path: Path) -> None:
 
 
 def test_the_registry_has_it_and_wants_neither_command_nor_qos() -> None:
-    assert isinstance(dialect(site()), CobaltDialect)
+    assert isinstance(dialect(site("cobalt")), CobaltDialect)
     with pytest.raises(ConfigurationError, match=r"batch\.command"):
-        dialect(site(command=("qsub",)))
+        dialect(site("cobalt", command=("qsub",)))
     with pytest.raises(ConfigurationError, match=r"batch\.qos"):
-        dialect(site(qos="high"))
+        dialect(site("cobalt", qos="high"))

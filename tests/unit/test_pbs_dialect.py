@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.config.schema import About, AllocationLimits, Batch, Nodes, Site
 from hpcharvest.errors import (
     BatchError,
     BatchFull,
@@ -27,6 +26,7 @@ from hpcharvest.providers.registry import dialect
 from hpcharvest.providers.script import render
 from tests.services.pbs import HEAD, in_json, job
 from tests.services.recordings import recorded
+from tests.services.sites import site
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NODE = NodeShape(cores=64, gpus=4)
@@ -40,16 +40,8 @@ REQUEST = BatchRequest(
     options=(":system=polaris", "-l filesystems=home:eagle", "-l place=scatter:excl"),
     signal_before_end_s=60,
 )
+
 REQUESTS = {"pbs": REQUEST, "torque": replace(REQUEST, options=(":bigmem", "-l naccesspolicy=singlejob"))}
-
-
-def site(name: str, command: tuple[str, ...] = ()) -> Site:
-    return Site(
-        site=About(name="here"),
-        nodes=Nodes(cores=64),
-        allocation=AllocationLimits(max_walltime_s=3600),
-        batch=Batch(dialect=name, command=command),
-    )
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -310,8 +302,8 @@ def test_history_that_is_not_kept_says_nothing() -> None:
 def test_the_registry_has_it_and_wants_no_command(name: str) -> None:
     assert isinstance(dialect(site(name)), PbsDialect)
     with pytest.raises(ConfigurationError, match=r"batch\.command"):
-        dialect(site(name, ("qsub",)))
+        dialect(site(name, command=("qsub",)))
 
 
 def test_the_cores_and_accelerators_are_those_of_the_site() -> None:
-    assert "#PBS -l select=3:ncpus=64:system=polaris" in dialect(site("pbs")).directives(REQUEST)
+    assert "#PBS -l select=3:ncpus=64:system=polaris" in dialect(site("pbs", cores=64)).directives(REQUEST)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.config.schema import About, AllocationLimits, Batch, Nodes, Site
 from hpcharvest.errors import (
     BatchError,
     BatchFull,
@@ -23,6 +22,7 @@ from hpcharvest.providers.registry import dialect
 from hpcharvest.providers.script import render
 from hpcharvest.providers.slurm import VOCABULARY, SlurmDialect
 from tests.services.recordings import recorded
+from tests.services.sites import site
 
 HERE = Path(__file__).parent.parent
 GOLDEN = HERE / "golden" / "slurm_script.sh"
@@ -40,15 +40,6 @@ REQUEST = BatchRequest(
 
 def row(*fields: str) -> str:
     return "\x1e" + "\x1f".join(fields) + "\n"
-
-
-def site(command: tuple[str, ...] = ()) -> Site:
-    return Site(
-        site=About(name="here"),
-        nodes=Nodes(cores=1),
-        allocation=AllocationLimits(max_walltime_s=3600),
-        batch=Batch(dialect="slurm", command=command),
-    )
 
 
 def test_the_script_is_as_expected() -> None:
@@ -272,6 +263,6 @@ def test_accounts_that_are_closed_say_so() -> None:
 
 
 def test_the_registry_has_it_and_wants_no_command() -> None:
-    assert isinstance(dialect(site()), SlurmDialect)
+    assert isinstance(dialect(site("slurm")), SlurmDialect)
     with pytest.raises(ConfigurationError, match=r"batch\.command"):
-        dialect(site(("sbatch",)))
+        dialect(site("slurm", command=("sbatch",)))
