@@ -30,13 +30,7 @@ def allocations() -> None:
 @allocations.command("list")
 @options.config
 @options.output
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    type=click.Choice([one.value for one in AllocationState]),
-    help="Only those in this state; may be repeated.",
-)
+@options.states(AllocationState)
 @options.queue
 @options.limit
 @options.after

@@ -30,13 +30,7 @@ def jobs() -> None:
 @jobs.command("list")
 @options.config
 @options.output
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    type=click.Choice([one.value for one in JobState]),
-    help="Only those in this state; may be repeated.",
-)
+@options.states(JobState)
 @options.queue
 @options.limit
 @options.after

@@ -15,7 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hpcharvest.errors import BatchFull, BatchUnreachable, SubmissionRefused, SubmissionUnknown
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
+from hpcharvest.providers.dialect import (
+    NEVER_RUNS,
+    BatchRequest,
+    BatchStatus,
+    Environment,
+    Gone,
+    Spoken,
+    Vocabulary,
+)
 
 VOCABULARY = Vocabulary(
     words={
@@ -104,7 +112,7 @@ class CobaltDialect:
 
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id: it stands alone on a line."""
-        words = _said(spoken)
+        words = spoken.said(but=_CHATTER)
         if spoken.exit_code == 0:
             found = re.findall(r"^[0-9]+$", spoken.out, re.MULTILINE)
             if not found:
@@ -129,7 +137,7 @@ class CobaltDialect:
         """Give what was said about each batch job. An answer without a heading says nothing about any."""
         heading, rows = _table(spoken.out)
         if spoken.exit_code != 0 or not heading:
-            raise BatchUnreachable(f"Cobalt does not tell of its queue: {_said(spoken)}")
+            raise BatchUnreachable(f"Cobalt does not tell of its queue: {spoken.said(but=_CHATTER)}")
         said = sorted(_statuses(heading, rows), key=lambda one: (len(one.id), one.id))
         return {one.id: one for one in said}
 
@@ -174,7 +182,7 @@ def _statuses(heading: str, rows: Sequence[str]) -> Iterator[BatchStatus]:
         number, word, name, place = cells
         if re.fullmatch(r"[0-9]+", number):
             words = f"{word} on {place}" if place not in {"", "None"} else word
-            words = f"{word} (as it is, it will never run)" if word == NEVER else words
+            words = f"{word} {NEVER_RUNS}" if word == NEVER else words
             yield BatchStatus(id=number, state=VOCABULARY.translate(word), words=words, tag=name)
 
 
@@ -184,10 +192,3 @@ def _meaning(line: str) -> BatchState | None:
     if dated is None:
         return None
     return next((state for pattern, state in ENDS if pattern.match(line, dated.end())), None)
-
-
-def _said(spoken: Spoken) -> str:
-    """Give what it said, in one line, errors first, without what Cobalt always says."""
-    lines = (spoken.err.strip() or spoken.out.strip()).splitlines()
-    told = [line.strip() for line in lines if line.strip() and not _CHATTER.search(line)]
-    return "; ".join(told) or f"exit code {spoken.exit_code} without a word"

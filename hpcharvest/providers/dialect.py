@@ -8,6 +8,7 @@ those that left the queue; `cancel_argv` ends some of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,12 @@ class Spoken:
     out: str
     err: str = ""
 
+    def said(self, but: re.Pattern[str] | None = None) -> str:
+        """Give what it said, in one line, errors first. `but`: what lines have in them that are left out."""
+        lines = map(str.strip, (self.err.strip() or self.out.strip()).splitlines())
+        told = [line for line in lines if line and not (but and but.search(line))]
+        return "; ".join(told) or f"exit code {self.exit_code} without a word"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchStatus:
@@ -71,6 +78,9 @@ class Environment:
     deadline: str
     """Seconds since the epoch; may be empty: then the start plus the walltime is taken."""
 
+
+NEVER_RUNS = "(as it is, it will never run)"
+"""Stands in the words about a batch job that waits in vain, unless somebody changes it or the cluster."""
 
 Gone = Mapping[str, Path | None]
 """Batch jobs that left the queue, by id, each with its folder, in which some batch systems leave how it ended."""
@@ -104,6 +114,26 @@ class Dialect(Protocol):
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these batch jobs."""
+
+
+class NoAccounting:
+    """For a dialect whose batch system has no memory beside its queue, or none that could be asked."""
+
+    def accounting_argv(self, gone: Gone) -> Sequence[str]:
+        """Give none."""
+        del gone
+        return ()
+
+    def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
+        """Give nothing: nothing is asked."""
+        del spoken
+        return {}
+
+
+def clock(seconds: int) -> str:
+    """Give a length of time as most batch systems take it, such as 25:01:01."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from hpcharvest.errors import BatchUnreachable, SubmissionRefused
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
+from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, NoAccounting, Spoken, Vocabulary
 
 UNREACHABLE_EXIT = 2
 """The exit code by which its command line says that the daemon does not answer."""
@@ -26,8 +26,8 @@ VOCABULARY = Vocabulary(
 )
 
 
-class LocalDialect:
-    """Speaks to the embedded batch system through its command line."""
+class LocalDialect(NoAccounting):
+    """Speaks to the embedded batch system through its command line, whose queue has the jobs that ended, too."""
 
     environment = Environment(
         nodes="${HPCHARVEST_BATCH_NODELIST}",
@@ -63,9 +63,9 @@ class LocalDialect:
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id: it stands alone."""
         if spoken.exit_code == UNREACHABLE_EXIT:
-            raise BatchUnreachable(spoken.err.strip())
+            raise BatchUnreachable(spoken.said())
         if spoken.exit_code != 0:
-            raise SubmissionRefused(spoken.err.strip() or f"exit code {spoken.exit_code} without a word")
+            raise SubmissionRefused(spoken.said())
         return spoken.out.strip()
 
     def status_argv(self) -> Sequence[str]:
@@ -75,7 +75,7 @@ class LocalDialect:
     def read_status(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
         """Give what was said about each job."""
         if spoken.exit_code != 0:
-            raise BatchUnreachable(spoken.err.strip() or f"exit code {spoken.exit_code} without a word")
+            raise BatchUnreachable(spoken.said())
         try:
             rows = json.loads(spoken.out)
             if not isinstance(rows, list):
@@ -84,16 +84,6 @@ class LocalDialect:
         except (ValueError, KeyError, TypeError) as error:
             raise BatchUnreachable(f"the batch system's answer makes no sense: {error!r}") from error
         return {one.id: one for one in said}
-
-    def accounting_argv(self, gone: Gone) -> Sequence[str]:
-        """Give none: the queue's answer has the jobs that ended."""
-        del gone
-        return ()
-
-    def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
-        """Give nothing: nothing is asked."""
-        del spoken
-        return {}
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these jobs."""

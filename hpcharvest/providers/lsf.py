@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from hpcharvest.errors import BatchFull, BatchUnreachable, SubmissionRefused, SubmissionUnknown
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
+from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, NoAccounting, Spoken, Vocabulary
 
 VOCABULARY = Vocabulary(
     words={
@@ -82,8 +82,8 @@ _FULL = re.compile(
 )
 
 
-class LsfDialect:
-    """Speaks to LSF by bsub, bjobs and bkill."""
+class LsfDialect(NoAccounting):
+    """Speaks to LSF by bsub, bjobs, which tells of those that ended, too, and bkill; bhist prints for people."""
 
     environment = Environment(
         # A line for each slot. Where a node of its own starts the batch script, that one comes first, with one slot.
@@ -119,7 +119,7 @@ class LsfDialect:
 
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id, as in `Job <1> is submitted to queue <batch>`."""
-        words = _said(spoken)
+        words = spoken.said()
         found = _SUBMITTED.findall(spoken.out)
         if found and spoken.exit_code == 0:
             return str(found[-1])
@@ -140,7 +140,7 @@ class LsfDialect:
 
     def read_status(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
         """Give what was said about each batch job. That there is none must be said, too."""
-        words = _said(spoken)
+        words = spoken.said()
         said = [one for line in spoken.out.split("\n") if (one := _status(line)) is not None]
         if not said and _NONE.search(words) and not _NOT_REACHED.search(words):
             return {}
@@ -148,16 +148,6 @@ class LsfDialect:
             raise BatchUnreachable(f"LSF does not tell of its batch jobs: {words}")
         said.sort(key=lambda one: (len(one.id), one.id))
         return {one.id: one for one in said}
-
-    def accounting_argv(self, gone: Gone) -> Sequence[str]:
-        """Give none: bjobs tells of batch jobs that ended, and bhist prints for people."""
-        del gone
-        return ()
-
-    def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
-        """Give nothing: nothing is asked."""
-        del spoken
-        return {}
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these batch jobs; it says so, and ends with 255, if one has ended before."""
@@ -196,9 +186,3 @@ def _status(line: str) -> BatchStatus | None:
         state = REASONS.get(reason[0], state) if reason else state
     parts = [word, why, f"exit code {code}" if code not in {"", "0"} else "", waits]
     return BatchStatus(id=number, state=state, words=" ".join(part for part in parts if part), tag=name)
-
-
-def _said(spoken: Spoken) -> str:
-    """Give what it said, in one line, errors first."""
-    lines = (spoken.err.strip() or spoken.out.strip()).splitlines()
-    return "; ".join(line.strip() for line in lines) or f"exit code {spoken.exit_code} without a word"

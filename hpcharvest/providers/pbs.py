@@ -15,9 +15,19 @@ from dataclasses import dataclass
 from hpcharvest.errors import BatchFull, BatchUnreachable, SubmissionRefused, SubmissionUnknown
 from hpcharvest.model.shape import NodeShape
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
-from hpcharvest.providers.pbs_answers import JOB_ID, Attributes, read_json, read_text
+from hpcharvest.providers.dialect import (
+    NEVER_RUNS,
+    BatchRequest,
+    BatchStatus,
+    Environment,
+    Gone,
+    Spoken,
+    Vocabulary,
+    clock,
+)
+from hpcharvest.providers.pbs_answers import Attributes, read_json, read_text
 from hpcharvest.providers.pbs_ends import PBS_CODES, TORQUE_CODES, exit_status, how_it_ended
+from hpcharvest.providers.pbs_json import JOB_ID
 
 VOCABULARY = Vocabulary(
     words={
@@ -153,7 +163,7 @@ class PbsDialect:
             # Whoever's login shell is no bash has one here: the first line of a script counts for nothing.
             "-S /bin/bash",
             *self._variant.chunk(request, self._node, more),
-            f"-l walltime={_clock(shape.walltime_s)}",
+            f"-l walltime={clock(shape.walltime_s)}",
             "-r n",
             "-m n",
         ]
@@ -169,7 +179,7 @@ class PbsDialect:
 
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id. Raise SubmissionUnknown where the server may have it nevertheless."""
-        words = _said(spoken)
+        words = spoken.said()
         if spoken.exit_code == 0:
             found = [line.strip() for line in spoken.out.split("\n") if _BATCH_ID.fullmatch(line.strip())]
             if not found:
@@ -196,10 +206,10 @@ class PbsDialect:
         With its server away, qstat prints the beginning of an answer that looks as if there were no jobs.
         """
         if spoken.exit_code != 0:
-            raise BatchUnreachable(_said(spoken))
+            raise BatchUnreachable(spoken.said())
         said = self._told(self._variant.read_all, spoken)
         if not said and spoken.err.strip():
-            raise BatchUnreachable(_said(spoken))
+            raise BatchUnreachable(spoken.said())
         return said
 
     def accounting_argv(self, gone: Gone) -> Sequence[str]:
@@ -212,7 +222,7 @@ class PbsDialect:
         if any(_NO_HISTORY in line for line in errors):
             return {}
         if spoken.exit_code != 0 and not (errors and all(map(_NOT_ITS.search, errors))):
-            raise BatchUnreachable(_said(spoken))
+            raise BatchUnreachable(spoken.said())
         return self._told(read_text, spoken)
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
@@ -223,7 +233,7 @@ class PbsDialect:
         try:
             jobs = read(spoken.out)
         except ValueError as error:
-            raise BatchUnreachable(f"qstat's answer makes no sense: {error}: {_said(spoken)[:200]!r}") from error
+            raise BatchUnreachable(f"qstat's answer makes no sense: {error}: {spoken.said()[:200]!r}") from error
         return {job: self._status(job, said) for job, said in jobs.items()}
 
     def _status(self, job: str, said: Attributes) -> BatchStatus:
@@ -233,13 +243,8 @@ class PbsDialect:
         code = exit_status(said) if ended else None
         never = state is BatchState.PENDING and NEVER.search(comment)
         parts = [letter, f"exit status {code}" if code is not None else "", comment]
-        parts.append("(as it is, it will never run)" if never else "")
+        parts.append(NEVER_RUNS if never else "")
         return BatchStatus(id=job, state=state, words=" ".join(filter(None, parts)), tag=said.get("Job_Name", ""))
-
-
-def _clock(seconds: int) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
 
 
 def _word(text: str) -> str:
@@ -247,9 +252,3 @@ def _word(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return f"'{text}'" if '"' in text else f'"{text}"'
-
-
-def _said(spoken: Spoken) -> str:
-    """Give what it said, in one line, errors first."""
-    lines = (spoken.err.strip() or spoken.out.strip()).splitlines()
-    return "; ".join(line.strip() for line in lines) or f"exit code {spoken.exit_code} without a word"

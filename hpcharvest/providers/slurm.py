@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hpcharvest.errors import BatchFull, BatchUnreachable, SubmissionRefused, SubmissionUnknown
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken, Vocabulary
+from hpcharvest.providers.dialect import (
+    NEVER_RUNS,
+    BatchRequest,
+    BatchStatus,
+    Environment,
+    Gone,
+    Spoken,
+    Vocabulary,
+    clock,
+)
 
 VOCABULARY = Vocabulary(
     words={
@@ -86,7 +95,7 @@ class SlurmDialect:
         words = [
             f"--job-name={request.tag}",
             f"--nodes={shape.nodes}",
-            f"--time={_clock(shape.walltime_s)}",
+            f"--time={clock(shape.walltime_s)}",
             f"--output={_pattern(request, 'stdout')}",
             f"--error={_pattern(request, 'stderr')}",
             "--open-mode=append",  # should it be requeued all the same, each start's words are kept
@@ -106,7 +115,7 @@ class SlurmDialect:
 
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id. Raise SubmissionUnknown where Slurm may have it nevertheless."""
-        words = _said(spoken)
+        words = spoken.said()
         if spoken.exit_code == 0:
             found = [match["id"] for line in spoken.out.split("\n") if (match := _PARSABLE.fullmatch(line.strip()))]
             if not found:
@@ -132,7 +141,7 @@ class SlurmDialect:
         """Give what was said about each batch job. An answer of nothing but errors says nothing about any."""
         before, *rows = spoken.out.split(_ROW)
         if spoken.exit_code != 0 or (not rows and (before.strip() or "error" in spoken.err)):
-            raise BatchUnreachable(_said(spoken))
+            raise BatchUnreachable(spoken.said())
         said = {}
         for fields in _split(rows, 4):
             number, state, reason, name = fields
@@ -150,10 +159,10 @@ class SlurmDialect:
 
     def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
         """Give what was said about each batch job: nothing, where the cluster keeps no accounts."""
-        if spoken.exit_code != 0 and _NO_ACCOUNTING in _said(spoken):
+        if spoken.exit_code != 0 and _NO_ACCOUNTING in spoken.said():
             return {}
         if spoken.exit_code != 0 or (not spoken.out.strip() and "error" in spoken.err):
-            raise BatchUnreachable(_said(spoken))
+            raise BatchUnreachable(spoken.said())
         said = {}
         for fields in _split(spoken.out.split("\n"), 4):
             number, state, code, reason = fields
@@ -163,11 +172,6 @@ class SlurmDialect:
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these batch jobs, waiting or running."""
         return ["scancel", *ids]
-
-
-def _clock(seconds: int) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
 
 
 def _pattern(request: BatchRequest, name: str) -> str:
@@ -197,11 +201,5 @@ def _words(state: str, reason: str, exit_code: str = "") -> str:
     if exit_code not in {"", "0:0"}:
         parts.append(f"exit code {exit_code}")
     if _state(state) is BatchState.PENDING and NEVER.fullmatch(reason):
-        parts.append("(as it is, it will never run)")
+        parts.append(NEVER_RUNS)
     return " ".join(part for part in parts if part)
-
-
-def _said(spoken: Spoken) -> str:
-    """Give what it said, in one line, errors first."""
-    lines = (spoken.err.strip() or spoken.out.strip()).splitlines()
-    return "; ".join(line.strip() for line in lines) or f"exit code {spoken.exit_code} without a word"

@@ -19,8 +19,9 @@ from hpcharvest.sandbox.batch.cluster import Cluster
 from hpcharvest.sandbox.batch.faces.pbs_jobs import loose
 from hpcharvest.sandbox.batch.faces.pbs_reservations import FILE
 from tests import worlds
-from tests.services.pbs import recorded, recorded_jobs
+from tests.services.pbs import recorded_jobs
 from tests.services.pbs_desk import SETTINGS, Desk
+from tests.services.recordings import recorded
 
 CTIME = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}"
 FORMS = {
@@ -114,10 +115,10 @@ def test_the_text_form_has_the_same_names_in_the_same_order(desk: Desk, jobs: di
     number = jobs["failed"]["hashname"]
     ours = desk.ask("qstat", "-x", "-f", number)
     pattern = re.compile(r"^    ([\w.]+) = ", re.MULTILINE)
-    real = [name for name in pattern.findall(recorded("qstat_xf_finished").out) if name != "Resource_List.mem"]
+    real = [name for name in pattern.findall(recorded("pbs", "qstat_xf_finished").out) if name != "Resource_List.mem"]
     assert pattern.findall(ours.out) == real
     assert ours.out.startswith(f"Job Id: {number}\n")
-    assert max(map(len, ours.out.splitlines())) <= max(map(len, recorded("qstat_xf_finished").out.splitlines()))
+    assert max(map(len, ours.out.splitlines())) <= max(map(len, recorded("pbs", "qstat_xf_finished").out.splitlines()))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_the_text_form_has_the_same_names_in_the_same_order(desk: Desk, jobs: di
 )
 def test_a_no_has_the_words_and_the_code_of_the_real_one(argv: Sequence[str], name: str, desk: Desk) -> None:
     desk.script("true")
-    real, ours = recorded(name), desk.ask(*argv)
+    real, ours = recorded("pbs", name), desk.ask(*argv)
     err = "".join(line for line in real.err.splitlines(keepends=True) if not line.startswith("bash: "))
     now = re.sub(r'"timestamp":\t\d+', '"timestamp":\t1', ours.out)
     assert (ours.exit_code, ours.err) == (real.exit_code, err)
@@ -147,13 +148,13 @@ def test_a_no_has_the_words_and_the_code_of_the_real_one(argv: Sequence[str], na
 
 def test_who_has_finished_is_told_with_the_code_of_the_real_one(desk: Desk, jobs: dict[str, dict[str, Any]]) -> None:
     number = jobs["failed"]["hashname"]
-    real, ours = recorded("qstat_finished_known_noX"), desk.ask("qstat", number)
+    real, ours = recorded("pbs", "qstat_finished_known_noX"), desk.ask("qstat", number)
     assert (ours.exit_code, ours.out, ours.err) == (real.exit_code, real.out, real.err.replace("0.vm", number))
 
 
 def test_of_several_in_json_only_the_first_is_told_of(desk: Desk, jobs: dict[str, dict[str, Any]]) -> None:
     first, second = jobs["failed"]["hashname"], jobs["deleted"]["hashname"]
-    real = recorded("multi_json_unknown")
+    real = recorded("pbs", "multi_json_unknown")
     ours = desk.ask("qstat", "-x", "-f", "-F", "json", first, "99999", second)
     assert (ours.exit_code, ours.err) == (real.exit_code, real.err)
     assert list(json.loads(ours.out)["Jobs"]) == [first]
@@ -174,7 +175,7 @@ def test_a_table_has_the_columns_of_the_real_one(
     argv: Sequence[str], name: str, head: int, desk: Desk, jobs: dict[str, dict[str, Any]]
 ) -> None:
     assert jobs
-    real, ours = recorded(name).out.splitlines(), desk.ask(*argv).out.splitlines()
+    real, ours = recorded("pbs", name).out.splitlines(), desk.ask(*argv).out.splitlines()
     assert ours[:head] == real[:head]
 
     def ends(row: str) -> set[int]:
@@ -189,7 +190,7 @@ def test_a_table_has_the_columns_of_the_real_one(
 
 def test_nodes_and_queues_in_json_are_told_of_as_by_the_real_one(desk: Desk, jobs: dict[str, dict[str, Any]]) -> None:
     holder = jobs["running"]["hashname"]
-    real = json.loads(recorded("pbsnodes_busy_json").out)
+    real = json.loads(recorded("pbs", "pbsnodes_busy_json").out)
     ours = desk.json("pbsnodes", "-a", "-F", "json")
     busy, there = ours["nodes"]["vn001"], real["nodes"]["n1"]
     lately = {"last_used_time"}
@@ -198,14 +199,14 @@ def test_nodes_and_queues_in_json_are_told_of_as_by_the_real_one(desk: Desk, job
     assert {key: form(busy[key]) for key in busy} == {key: form(there[key]) for key in busy}
     assert (busy["state"], busy["jobs"]) == ("job-exclusive", [holder])
     assert ours["nodes"]["vn002"]["state"] == "free"
-    short, its = desk.json("pbsnodes", "-aSj", "-F", "json"), json.loads(recorded("pbsnodes_aSj_json").out)
+    short, its = desk.json("pbsnodes", "-aSj", "-F", "json"), json.loads(recorded("pbs", "pbsnodes_aSj_json").out)
     assert form(short["nodes"]["vn002"]) == form(its["nodes"]["n1"])
-    queues, known = desk.json("qstat", "-Q", "-f", "-F", "json"), json.loads(recorded("qstat_Qf_json").out)
+    queues, known = desk.json("qstat", "-Q", "-f", "-F", "json"), json.loads(recorded("pbs", "qstat_Qf_json").out)
     assert set(queues["Queue"]["workq"]) <= {key for queue in known["Queue"].values() for key in queue}
 
 
 def test_the_server_in_json_is_told_of_as_by_the_real_one(desk: Desk) -> None:
-    real = json.loads(recorded("qstat_Bf_json").out)["Server"]["vm"]
+    real = json.loads(recorded("pbs", "qstat_Bf_json").out)["Server"]["vm"]
     ours = desk.json("qstat", "-B", "-f", "-F", "json")["Server"]["vm"]
     assert list(ours) == [key for key in real if key in ours]
     assert {key: form(ours[key]) for key in ours} == {key: form(real[key]) for key in ours}
@@ -231,13 +232,13 @@ def test_a_machine_with_the_face_is_surveyed_into_a_site_file(desk: Desk, tmp_pa
 def test_a_node_that_is_down_says_so(desk: Desk) -> None:
     desk.cluster.node_down("vn002")
     try:
-        real = json.loads(recorded("pbsnodes_down_json").out)["nodes"]["n1"]
+        real = json.loads(recorded("pbs", "pbsnodes_down_json").out)["nodes"]["n1"]
         ours = desk.json("pbsnodes", "-a", "-F", "json")["nodes"]["vn002"]
         listed = desk.ask("pbsnodes", "-l").out
     finally:
         desk.cluster.node_up("vn002")
     assert (ours["state"], ours["comment"]) == (real["state"], real["comment"])
-    assert listed == recorded("pbsnodes_down_l").out.replace("n1   ", "vn002")
+    assert listed == recorded("pbs", "pbsnodes_down_l").out.replace("n1   ", "vn002")
     assert list(ours) == [key for key in real if key != "last_used_time"]
 
 
@@ -250,14 +251,14 @@ def test_reservations_are_told_of_as_by_the_real_one(desk: Desk) -> None:
         table, whole = desk.ask("pbs_rstat").out, desk.ask("pbs_rstat", "-f").out
     finally:
         (desk.cluster.spool / FILE).unlink()
-    head, rule, row = recorded("rstat").out.splitlines()
+    head, rule, row = recorded("pbs", "rstat").out.splitlines()
     assert table.splitlines()[:2] == [head, rule]
     moments = re.compile(r"(Today|\w{3}) \d\d:\d\d")
     ours = moments.sub("THEN", " ".join(table.splitlines()[2].split()))
     assert ours.replace(getpass.getuser(), "root") == moments.sub("THEN", " ".join(row.split()))
     name = re.compile(r"^(\w[\w. ]*?)(?: = |: )", re.MULTILINE)
-    assert name.findall(whole) == name.findall(recorded("rstat_f").out)
-    assert whole.count("\n") == recorded("rstat_f").out.count("\n")
+    assert name.findall(whole) == name.findall(recorded("pbs", "rstat_f").out)
+    assert whole.count("\n") == recorded("pbs", "rstat_f").out.count("\n")
 
 
 def test_a_server_that_is_away_says_what_the_real_one_said(tmp_path: Path) -> None:
@@ -268,7 +269,7 @@ def test_a_server_that_is_away_says_what_the_real_one_said(tmp_path: Path) -> No
         (("qstat", "-f", "-F", "json"), "srvdown_qstat"),
         (("pbsnodes", "-a"), "srvdown_pbsnodes"),
     ):
-        real, ours = recorded(name), desk.ask(*argv)
+        real, ours = recorded("pbs", name), desk.ask(*argv)
         assert (ours.exit_code, ours.err) == (real.exit_code, real.err), name
         assert len(ours.out) == len(real.out)
 

@@ -47,6 +47,7 @@ from tests.contract.test_provider import (  # noqa: F401 - collected here, with 
     test_the_words_of_the_runner_are_kept,
     test_what_waits_says_so_and_may_be_cancelled,
 )
+from tests.services import places
 from tests.services.places import Place
 
 ROOT = Path(__file__).parents[2]
@@ -70,26 +71,11 @@ def stand_in(folder: Path) -> Iterator[Place]:
             (job,) = (one for one in cluster.status() if one["name"] == batch_id.partition("+")[0])
             return int(job["id"])
 
-        def lose_node(batch_id: str) -> None:
-            (job,) = cluster.status([number(batch_id)])
-            cluster.node_down(job["nodes"][-1])
-
-        def recover() -> None:
-            for name in cluster.settings.node_names:
-                cluster.node_up(name)
-
         words = command(sys.executable, f"sandbox://{cluster.spool}", folder / "saga")
         environment = python_path(STAND_IN, ROOT)
         check(words, environment, "here")
-        yield Place(
-            system=BatchSystem(SagaDialect(words, cores=2), timeout_s=60, per_minute=6000, environment=environment),
-            folder=folder,
-            away=cluster.kill_daemon,
-            back=cluster.start,
-            preempt=lambda batch_id: cluster.preempt(number(batch_id), "cancel"),
-            lose_node=lose_node,
-            recover=recover,
-        )
+        made = places.embedded(cluster, SagaDialect(words, cores=2), folder, environment, number)
+        yield replace(made, hasten=lambda _: None)  # SAGA's own script keeps the walltime
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     exec(compile(example()[1], str(PAGE), "exec"), vars(module))  # noqa: S102 - our own page
     with Cluster(folder / "spool", Settings(nodes=2, cores_per_node=2, kill_grace_s=0.3)) as cluster:
         environment = acme.install(cluster.spool, folder / "bin")
-        yield places._embedded(cluster, module.AcmeDialect(), folder, environment)
+        yield places.embedded(cluster, module.AcmeDialect(), folder, environment)
 
 
 def hpcharvest(*words: object) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from hpcharvest.model.shape import NodeShape, Shape
 from hpcharvest.providers.capacity import cobalt, local, lsf, moab, pbs, slurm, text
 from hpcharvest.providers.capacity.question import Asker
 from hpcharvest.providers.dialect import Spoken
-from tests.answers import RECORDINGS
+from tests.services.recordings import RECORDINGS
 from tests.unit import test_capacity_documented as documented
 
 ME = Asker(user="root")

@@ -15,7 +15,7 @@ from hpcharvest.errors import BatchError, BatchUnreachable
 from hpcharvest.model.shape import NodeShape
 from hpcharvest.providers.dialect import BatchStatus, Spoken
 from hpcharvest.providers.pbs import VARIANTS, VOCABULARY, PbsDialect
-from tests.services.pbs import RECORDINGS, recorded
+from tests.services.recordings import RECORDINGS, recorded
 
 DIALECTS = {name: PbsDialect(variant, NodeShape(cores=1)) for name, variant in VARIANTS.items()}
 PBS, TORQUE = DIALECTS["pbs"], DIALECTS["torque"]
@@ -122,9 +122,9 @@ def test_an_answer_cut_off_ends_nobody_otherwise(jobs: dict[str, dict[str, str]]
                 assert one == expected[number]
 
 
-@given(st.sampled_from(sorted(path.stem for path in RECORDINGS.glob("qstat_*json.out"))), st.data())
+@given(st.sampled_from(sorted(path.stem for path in (RECORDINGS / "pbs").glob("qstat_*json.out"))), st.data())
 def test_a_recording_with_a_piece_torn_out_ends_nobody_who_lives(name: str, data: st.DataObject) -> None:
-    whole = recorded(name).out
+    whole = recorded("pbs", name).out
     start = data.draw(st.integers(0, len(whole)))
     out = whole[:start] + whole[start + data.draw(st.integers(0, 200)) :]
     with contextlib.suppress(BatchUnreachable):

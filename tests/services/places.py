@@ -110,13 +110,20 @@ class Place:
             self.until(batch_id, BatchState.CANCELLED)
 
 
-def _embedded(
-    cluster: Cluster, dialect: Dialect, folder: Path, environment: dict[str, str] | None = None, **more: Any
-) -> Place:
-    """Give a place on the embedded batch system, spoken to in some dialect; its ids begin with the job's number."""
+def leading_number(batch_id: str) -> int:
+    """Give the number of an embedded job, with which nearly all faces begin their batch ids."""
+    return int(batch_id.partition(".")[0])
 
-    def number(batch_id: str) -> int:
-        return int(batch_id.partition(".")[0])
+
+def embedded(
+    cluster: Cluster,
+    dialect: Dialect,
+    folder: Path,
+    environment: dict[str, str] | None = None,
+    number: Callable[[str], int] = leading_number,
+    **more: Any,
+) -> Place:
+    """Give a place on the embedded batch system, spoken to in some dialect; `number` finds a batch id's job there."""
 
     def lose_node(batch_id: str) -> None:
         (job,) = cluster.status([number(batch_id)])
@@ -148,7 +155,7 @@ def _embedded(
 @contextmanager
 def _local(folder: Path) -> Iterator[Place]:
     with _cluster(folder) as cluster:
-        yield _embedded(cluster, LocalDialect(cluster.command), folder)
+        yield embedded(cluster, LocalDialect(cluster.command), folder)
 
 
 def _faced(face: str, dialect: Callable[[], Dialect], **more: Any) -> Callable[[Path], AbstractContextManager[Place]]:
@@ -159,7 +166,7 @@ def _faced(face: str, dialect: Callable[[], Dialect], **more: Any) -> Callable[[
         with _cluster(folder) as cluster:
             programs = faces.install(face, cluster.spool, folder / "bin")
             path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-            yield _embedded(cluster, dialect(), folder, {"PATH": path}, **more)
+            yield embedded(cluster, dialect(), folder, {"PATH": path}, **more)
 
     return made
 

@@ -12,13 +12,13 @@ from hpcharvest.errors import BatchUnreachable, SubmissionRefused, SubmissionUnk
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.batch import BatchSystem, TokenBucket
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken
+from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, NoAccounting, Spoken
 from hpcharvest.providers.local import LocalDialect
 
 REQUEST = BatchRequest(tag="tag", shape=Shape(nodes=1, walltime_s=60), folder=Path("/nowhere"))
 
 
-class PythonDialect:
+class PythonDialect(NoAccounting):
     """A dialect whose commands are a Python program's: `code` is what each of them runs."""
 
     environment = Environment(nodes="", batch_id="", restart="", deadline="")
@@ -43,13 +43,6 @@ class PythonDialect:
     def read_status(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
         rows = [line.split() for line in spoken.out.splitlines()]
         return {row[0]: BatchStatus(id=row[0], state=BatchState.RUNNING, words="", tag=row[1]) for row in rows}
-
-    def accounting_argv(self, gone: Gone) -> Sequence[str]:
-        del gone
-        return ()
-
-    def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
-        return self.read_status(spoken)
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         return [*self._argv, *ids]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from hpcharvest.clock import ManualClock
-from hpcharvest.config.schema import About, AllocationLimits, Batch, Nodes, Site
 from hpcharvest.errors import BatchUnreachable
 from hpcharvest.model.capacity import (
     Bin,
@@ -31,7 +30,8 @@ from hpcharvest.providers.capacity.look import QUESTIONS, look
 from hpcharvest.providers.capacity.question import Asker, Question
 from hpcharvest.providers.dialect import Spoken
 from hpcharvest.providers.slurm import SlurmDialect
-from tests.answers import recorded
+from tests.services.recordings import recorded
+from tests.services.sites import site
 
 NOW = 1000.0
 NODE = NodeShape(cores=4)
@@ -167,15 +167,6 @@ def test_the_age_is_that_of_the_oldest_statement() -> None:
     assert capacity.age(Topic.NODES, NOW) is None
 
 
-def site(dialect: str, *forbidden: str) -> Site:
-    return Site(
-        site=About(name="here"),
-        nodes=Nodes(cores=4),
-        allocation=AllocationLimits(max_walltime_s=3600),
-        batch=Batch(dialect=dialect, forbidden=forbidden),
-    )
-
-
 def answers(argv: Sequence[str]) -> Spoken:
     """Be a Slurm whose accounting is down."""
     words = [one for one in argv if one != "env" and not one.startswith(("--unset=", "SLURM_TIME_FORMAT="))]
@@ -204,7 +195,7 @@ def test_all_is_asked_once_around() -> None:
 
 
 def test_what_fails_or_is_forbidden_is_skipped_and_said() -> None:
-    seen = look(site("slurm", "squeue", "sbatch --test-only", "scontrol reservation"), answers, user="root")
+    seen = look(site("slurm", forbidden=("squeue", "sbatch --test-only", "scontrol reservation")), answers, user="root")
     reasons = {(one.topic.value, one.command.split()[0]): one.reason for one in seen.skipped}
     assert reasons == {
         ("planned", "squeue"): "forbidden by batch.forbidden",

@@ -11,7 +11,7 @@ from hpcharvest.model.states import BatchState
 from hpcharvest.providers.capacity import cobalt
 from hpcharvest.providers.capacity.question import Asker
 from hpcharvest.providers.dialect import Spoken
-from tests.answers import recorded
+from tests.services.recordings import recorded
 
 SHAPE = NodeShape(cores=64, memory_mb=192_000)
 ROOT = Asker(user="root", shape=SHAPE)

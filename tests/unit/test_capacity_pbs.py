@@ -13,7 +13,7 @@ from hpcharvest.model.states import BatchState
 from hpcharvest.providers.capacity import pbs
 from hpcharvest.providers.capacity.question import Asker
 from hpcharvest.providers.dialect import Spoken
-from tests.answers import recorded
+from tests.services.recordings import recorded
 
 ROOT = Asker(user="root")
 NODE = NodeShape(cores=16, memory_mb=16_384)
@@ -38,7 +38,7 @@ def test_a_node_is_free_if_nothing_is_on_it(name: str, total: int, free: tuple[s
 
 def test_the_virtual_nodes_of_a_host_are_one_node() -> None:
     vnode = '{"state": "%s", "resources_available": {"host": "h", "ncpus": 8, "mem": "4gb", "ngpus": 2}}'
-    out = '{"pbs_version": "23", "nodes": {"h[0]": %s, "h[1]": %s}}'
+    out = '{"pbs_server": "vm", "nodes": {"h[0]": %s, "h[1]": %s}}'
     shape = NodeShape(cores=16, memory_mb=8192, gpus=4)
     for states, free in ((("free", "free"), ("h",)), (("free", "job-busy"), ())):
         spoken = Spoken(exit_code=0, out=out % tuple(vnode % one for one in states))
@@ -145,3 +145,17 @@ def test_a_value_that_is_not_quoted_does_not_blind_us() -> None:
     broken = Spoken(exit_code=0, out=answer.out.replace('"T":\t300', '"T":\t"a "quoted" word, and \\x'))
     assert broken.out != answer.out
     assert pbs.batch_jobs(ROOT, broken) == pbs.batch_jobs(ROOT, answer)
+
+
+def test_a_node_that_is_no_json_is_read_all_the_same() -> None:
+    answer = recorded("pbs", "pbsnodes_down_json")
+    broken = Spoken(exit_code=0, out=answer.out.replace('"arch":\t"linux"', '"arch":\t005'))
+    assert broken.out != answer.out
+    assert pbs.nodes(broken) == pbs.nodes(answer)
+
+
+def test_a_node_that_does_not_end_is_left_out() -> None:
+    out = recorded("pbs", "pbsnodes_down_json").out
+    (group,) = pbs.nodes(Spoken(exit_code=0, out=out[: out.index('"n4"')]))
+    assert isinstance(group, NodeGroup)
+    assert (group.total, group.free) == (3, ())

@@ -22,7 +22,7 @@ from hpcharvest.model.states import BatchState
 from hpcharvest.providers.capacity import slurm
 from hpcharvest.providers.capacity.question import Asker
 from hpcharvest.providers.dialect import Spoken
-from tests.answers import recorded
+from tests.services.recordings import recorded
 
 ROOT = Asker(user="root")
 NODE = NodeShape(cores=4, memory_mb=1000)

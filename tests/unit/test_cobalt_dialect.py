@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.config.schema import About, AllocationLimits, Batch, Nodes, Site
 from hpcharvest.errors import (
     BatchError,
     BatchFull,
@@ -25,7 +24,8 @@ from hpcharvest.providers.cobalt import VOCABULARY, CobaltDialect
 from hpcharvest.providers.dialect import BatchRequest, Spoken
 from hpcharvest.providers.registry import dialect
 from hpcharvest.providers.script import render
-from tests.services.recordings import cobalt
+from tests.services.recordings import recorded
+from tests.services.sites import site
 
 HERE = Path(__file__).parent.parent
 GOLDEN = HERE / "golden" / "cobalt_script.sh"
@@ -38,21 +38,13 @@ REQUEST = BatchRequest(
     options=("--attrs mcdram=cache:numa=quad", "-M me@example.org"),
     signal_before_end_s=60,
 )
+
 DATE = "Sat Nov 21 00:21:06 2026 +0000 (UTC)"
 DONE = f"{DATE} Info: task completed normally with an exit code of 0; initiating job cleanup and removal"
 EXIT_3 = f"{DATE} Info: task completed normally with an exit code of 3; initiating job cleanup and removal"
 DELETED = f"{DATE} Info: user delete requested with signal SIGTERM by user root"
 OVER = f"{DATE} Info: maximum execution time exceeded; initiating job terminiation"
 PREEMPTED = f"{DATE} Info: job successfully preempted"
-
-
-def site(**batch: object) -> Site:
-    return Site(
-        site=About(name="here"),
-        nodes=Nodes(cores=1),
-        allocation=AllocationLimits(max_walltime_s=3600),
-        batch=Batch.model_validate({"dialect": "cobalt", **batch}),
-    )
 
 
 def queue(*rows: tuple[str, str, str, str]) -> Spoken:
@@ -106,7 +98,7 @@ def test_the_batch_job_knows_its_nodes_once_each_its_deadline_and_how_often_it_b
 
 @pytest.mark.parametrize(("name", "number"), [("qsub_ok", "1"), ("qsub_script_opts", "2"), ("qsub_hold", "3")])
 def test_the_batch_id_is_found_in_a_real_answer(name: str, number: str) -> None:
-    assert COBALT.read_submitted(cobalt(name)) == number
+    assert COBALT.read_submitted(recorded("cobalt", name)) == number
 
 
 @pytest.mark.parametrize(
@@ -123,13 +115,13 @@ def test_the_batch_id_is_found_in_a_real_answer(name: str, number: str) -> None:
 )
 def test_a_no_is_a_no_in_its_own_words(name: str, words: str) -> None:
     with pytest.raises(SubmissionRefused, match=words) as caught:
-        COBALT.read_submitted(cobalt(name))
+        COBALT.read_submitted(recorded("cobalt", name))
     assert "No handlers" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["cqm_down_qsub", "cqm_down_qstat", "noconf"])
 def test_who_was_not_reached_has_no_batch_job_and_says_nothing_of_others(name: str) -> None:
-    words = cobalt(name).out.partition("\nreal")[0]
+    words = recorded("cobalt", name).out.partition("\nreal")[0]
     spoken = Spoken(exit_code=1, out="", err=words)
     with pytest.raises(BatchUnreachable, match=r"queue-manager|No section cqm"):
         COBALT.read_submitted(spoken)
@@ -210,12 +202,12 @@ def test_an_empty_queue_has_a_heading() -> None:
 @pytest.mark.parametrize("name", ["qstat", "qstat2", "qstat_killing", "qstat_Q", "qstat_unknown", "qstat_badarg"])
 def test_an_answer_with_other_columns_or_none_says_nothing_about_any_job(name: str) -> None:
     with pytest.raises(BatchUnreachable):
-        COBALT.read_status(cobalt(name))
+        COBALT.read_status(recorded("cobalt", name))
 
 
 def test_the_columns_of_a_real_answer_are_where_we_read_them() -> None:
     """The columns that we ask for, cut out of an answer on record that has more."""
-    lines = cobalt("qstat_f").out.splitlines()
+    lines = recorded("cobalt", "qstat_f").out.splitlines()
     heads = re.findall(r"\S+", lines[0])
     starts = [lines[0].index(f"{head}  ") for head in heads]
     cuts = [(start, [*starts, len(lines[0])][place + 1]) for place, start in enumerate(starts)]
@@ -304,8 +296,8 @@ def test_tail_prints_what_is_read_here(tmp_path: Path) -> None:
 
 
 def test_the_registry_has_it_and_wants_neither_command_nor_qos() -> None:
-    assert isinstance(dialect(site()), CobaltDialect)
+    assert isinstance(dialect(site("cobalt")), CobaltDialect)
     with pytest.raises(ConfigurationError, match=r"batch\.command"):
-        dialect(site(command=("qsub",)))
+        dialect(site("cobalt", command=("qsub",)))
     with pytest.raises(ConfigurationError, match=r"batch\.qos"):
-        dialect(site(qos="high"))
+        dialect(site("cobalt", qos="high"))

@@ -17,7 +17,7 @@ from hpcharvest.sandbox.batch.cluster import Cluster
 from hpcharvest.sandbox.batch.faces import cobalt_log, commands
 from hpcharvest.sandbox.batch.faces.cobalt_table import DEFAULT, FULL, LONG, fold, table
 from hpcharvest.sandbox.batch.settings import Settings
-from tests.services.recordings import cobalt, command_of
+from tests.services.recordings import command_of, recorded
 
 ME = pwd.getpwuid(getuid()).pw_name
 STAMP = re.compile(r"\w{3} \w{3} \d\d \d\d:\d\d:\d\d \d{4} [+-]\d{4} \(\w+\)")
@@ -116,26 +116,26 @@ def check_kinds(text: str, heads: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_is_printed_as_on_record(name: str) -> None:
-    recorded = cobalt(name).out
-    heads, rows = cut(recorded)
+    real = recorded("cobalt", name).out
+    heads, rows = cut(real)
     # A score is wider than what is to be seen of it.
     rows = [
         [f"  {cell.strip()}  " if head == "Score" else cell for head, cell in zip(heads, row, strict=True)]
         for row in rows
     ]
-    assert table(heads, rows, end="" if "Backfill" in heads else "  ") == recorded
+    assert table(heads, rows, end="" if "Backfill" in heads else "  ") == real
 
 
 @pytest.mark.parametrize(("name", "heads"), [("qstat", DEFAULT), ("qstat_f", FULL)])
 def test_the_cells_on_record_are_of_the_kinds_that_ours_are_held_to(name: str, heads: Sequence[str]) -> None:
-    check_kinds(cobalt(name).out, heads)
+    check_kinds(recorded("cobalt", name).out, heads)
 
 
 def test_the_long_form_has_the_lines_on_record(face: Face) -> None:
     face.submit("sleep 60")
     ours, theirs = (
         [line.partition(":")[0] for line in text.split("\n\n")[0].splitlines()]
-        for text in (face("qstat", "-fl").out, cobalt("qstat_fl").out)
+        for text in (face("qstat", "-fl").out, recorded("cobalt", "qstat_fl").out)
     )
     assert ours == theirs
     assert [name.strip() for name in ours] == list(LONG)
@@ -159,14 +159,14 @@ def test_locations_are_folded(names: Sequence[str], folded: str) -> None:
 )
 def test_it_refuses_in_the_words_on_record(face: Face, name: str) -> None:
     face.script("true")
-    recorded = cobalt(name)
-    assert face(*command_of(name)) == recorded
+    real = recorded("cobalt", name)
+    assert face(*command_of("cobalt", name)) == real
 
 
 def test_it_takes_the_command_lines_on_record_and_gives_ids(face: Face) -> None:
     face.script("true", "#COBALT -n 2 -t 10\n#COBALT --jobname harv.w1\n\n#COBALT -n 99\n")
-    assert face(*command_of("qsub_ok")) == cobalt("qsub_ok")
-    assert face(*command_of("qsub_script_opts")) == cobalt("qsub_script_opts")
+    assert face(*command_of("cobalt", "qsub_ok")) == recorded("cobalt", "qsub_ok")
+    assert face(*command_of("cobalt", "qsub_script_opts")) == recorded("cobalt", "qsub_script_opts")
     face.ended("1")
     assert (face.folder / "1.output").exists()
     for number in (1, 2):
@@ -202,7 +202,7 @@ def test_the_columns_are_those_on_record(face: Face, monkeypatch: pytest.MonkeyP
     check_kinds(face("qstat", "-f").out, FULL)
     _, rows = cut(face("qstat", "--header", "JobID:JobName:State:Location:Nodes:Nonsense").out)
     assert rows == [["1", "harv.w1", "running", "vn[001-002]", "2", "-"], ["2", "-", "queued", "None", "8", "-"]]
-    assert cut(face("qstat", "-Q").out)[0] == cut(cobalt("qstat_Q").out)[0]
+    assert cut(face("qstat", "-Q").out)[0] == cut(recorded("cobalt", "qstat_Q").out)[0]
     monkeypatch.setenv("QSTAT_HEADER", "User:State")
     assert cut(face("qstat").out) == (["User", "State"], [[ME, "running"], [ME, "queued"]])
     assert cut(face("qstat", "--header", "JobID").out) == (["JobID"], [["1"], ["2"]])
@@ -210,9 +210,9 @@ def test_the_columns_are_those_on_record(face: Face, monkeypatch: pytest.MonkeyP
 
 def test_an_empty_queue_has_a_heading_and_what_is_not_there_has_nothing(face: Face) -> None:
     assert face("qstat").out == table(DEFAULT, [])
-    assert face(*command_of("qstat_unknown")) == cobalt("qstat_unknown")
-    assert face(*command_of("qstat_badarg")) == cobalt("qstat_badarg")
-    assert face(*command_of("qdel_unknown")) == cobalt("qdel_unknown")
+    assert face(*command_of("cobalt", "qstat_unknown")) == recorded("cobalt", "qstat_unknown")
+    assert face(*command_of("cobalt", "qstat_badarg")) == recorded("cobalt", "qstat_badarg")
+    assert face(*command_of("cobalt", "qdel_unknown")) == recorded("cobalt", "qdel_unknown")
 
 
 def test_nodes_and_reservations_are_told_as_on_record(face: Face) -> None:
@@ -228,24 +228,24 @@ def test_nodes_and_reservations_are_told_as_on_record(face: Face) -> None:
     check_kinds(told, ["Host", "Queue", "State", "Backfill"])
     assert [row[3] for row in cut(told)[1]] == ["-", "-", *["00:00:00"] * 5, "-"]
     for name in ("showres", "showres_p"):
-        assert face(*command_of(name)) == cobalt(name)
+        assert face(*command_of("cobalt", name)) == recorded("cobalt", name)
     for name in ("showres_l", "showres_x"):
-        assert cut(face(*command_of(name)).out)[0] == cut(cobalt(name).out)[0]
+        assert cut(face(*command_of("cobalt", name)).out)[0] == cut(recorded("cobalt", name).out)[0]
 
 
 def test_who_ends_vanishes_and_its_log_has_the_line_on_record(face: Face) -> None:
     log = face.ended(face.submit("exit 3"))
-    recorded = "Sat Nov 21 00:21:06 2026 +0000 (UTC) Info: task completed normally with an exit code of 3; initiating job cleanup and removal"  # noqa: E501 - on record
-    assert STAMP.sub("", log.splitlines()[-1]) == STAMP.sub("", recorded)
+    real = "Sat Nov 21 00:21:06 2026 +0000 (UTC) Info: task completed normally with an exit code of 3; initiating job cleanup and removal"  # noqa: E501 - on record
+    assert STAMP.sub("", log.splitlines()[-1]) == STAMP.sub("", real)
     assert STAMP.match(log.splitlines()[-1])
-    assert face("qstat", "1") == cobalt("qstat_after")
+    assert face("qstat", "1") == recorded("cobalt", "qstat_after")
     assert face.ended("1") == log
 
 
 def test_who_is_deleted_says_by_whom(face: Face) -> None:
     first, second = face.submit("sleep 60", "-n", "8"), face.submit("true")
-    deleted = face("qdel", first, second).out
-    assert deleted == cobalt("qdel_running").out.replace("2  ", "1  ").replace("5  ", "2  ").replace("root", ME)
+    deleted, real = face("qdel", first, second).out, recorded("cobalt", "qdel_running").out
+    assert deleted == real.replace("2  ", "1  ").replace("5  ", "2  ").replace("root", ME)
     assert STAMP.sub("", face.ended(first).splitlines()[-1]) == (
         f" Info: user delete requested with signal SIGTERM by user {ME}"
     )
@@ -289,9 +289,9 @@ def test_while_it_is_down_it_says_what_is_on_record(face: Face) -> None:
     face.cluster.kill_daemon()
     asked = face("qstat")
     assert (asked.exit_code, asked.out) == (1, "")
-    assert asked.err == cobalt("cqm_down_qstat").out.partition("\nreal")[0]
+    assert asked.err == recorded("cobalt", "cqm_down_qstat").out.partition("\nreal")[0]
     submitted = face("qsub", "-n", "1", "-t", "5", face.script("true"))
     assert (submitted.exit_code, submitted.out) == (1, "")
-    assert submitted.err.strip() == cobalt("cqm_down_qsub").out.partition("\nreal")[0].strip()
+    assert submitted.err.strip() == recorded("cobalt", "cqm_down_qsub").out.partition("\nreal")[0].strip()
     assert face("qdel", "1").exit_code == face("nodelist").exit_code == 1
     face.cluster.start()

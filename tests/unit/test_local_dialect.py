@@ -5,25 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.config.schema import About, AllocationLimits, Batch, Nodes, Site
 from hpcharvest.errors import BatchUnreachable, ConfigurationError, SubmissionRefused
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.dialect import BatchRequest, Spoken
 from hpcharvest.providers.local import UNREACHABLE_EXIT, LocalDialect
 from hpcharvest.providers.registry import dialect
+from tests.services.sites import site
 
 LOCAL = LocalDialect(["batch", "--spool", "/spool"])
 REQUEST = BatchRequest(tag="me-1-abc", shape=Shape(nodes=2, walltime_s=90), folder=Path("/f"), signal_before_end_s=5)
-
-
-def site(command: tuple[str, ...]) -> Site:
-    return Site(
-        site=About(name="here"),
-        nodes=Nodes(cores=1),
-        allocation=AllocationLimits(max_walltime_s=3600),
-        batch=Batch(dialect="local", command=command),
-    )
 
 
 def test_everything_is_on_the_command_line() -> None:
@@ -70,6 +61,6 @@ def test_a_daemon_that_is_away_is_no_refusal() -> None:
 
 
 def test_the_registry_wants_a_command_for_it() -> None:
-    assert isinstance(dialect(site(("batch",))), LocalDialect)
+    assert isinstance(dialect(site("local", command=("batch",))), LocalDialect)
     with pytest.raises(ConfigurationError, match=r"batch\.command"):
-        dialect(site(()))
+        dialect(site("local"))

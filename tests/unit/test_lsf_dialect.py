@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.config.schema import About, AllocationLimits, Batch, Nodes, Site
 from hpcharvest.errors import (
     BatchError,
     BatchFull,
@@ -25,6 +24,7 @@ from hpcharvest.providers.dialect import BatchRequest, Spoken
 from hpcharvest.providers.lsf import REASONS, VOCABULARY, LsfDialect
 from hpcharvest.providers.registry import dialect
 from hpcharvest.providers.script import render
+from tests.services.sites import site
 
 HERE = Path(__file__).parent.parent
 GOLDEN = HERE / "golden" / "lsf_script.sh"
@@ -37,15 +37,6 @@ REQUEST = BatchRequest(
     options=("-alloc_flags 'smt4 gpumps'", "-csm y"),
     signal_before_end_s=61,
 )
-
-
-def site(**batch: object) -> Site:
-    return Site(
-        site=About(name="here"),
-        nodes=Nodes(cores=1),
-        allocation=AllocationLimits(max_walltime_s=3600),
-        batch=Batch.model_validate({"dialect": "lsf", **batch}),
-    )
 
 
 def row(*fields: str) -> str:
@@ -205,8 +196,8 @@ def test_nothing_is_asked_of_those_that_left() -> None:
 
 
 def test_the_registry_has_it_and_wants_neither_command_nor_qos() -> None:
-    assert isinstance(dialect(site()), LsfDialect)
+    assert isinstance(dialect(site("lsf")), LsfDialect)
     with pytest.raises(ConfigurationError, match=r"batch\.command"):
-        dialect(site(command=("bsub",)))
+        dialect(site("lsf", command=("bsub",)))
     with pytest.raises(ConfigurationError, match=r"batch\.qos"):
-        dialect(site(qos="high"))
+        dialect(site("lsf", qos="high"))

@@ -14,7 +14,7 @@ from hpcharvest.errors import BatchUnreachable, ConfigurationError, SubmissionRe
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BATCH_ENDS, BatchState
 from hpcharvest.providers.batch import BatchSystem
-from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, Gone, Spoken
+from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Environment, NoAccounting, Spoken
 from hpcharvest.providers.local import LocalDialect
 from hpcharvest.providers.parsl_block import MEANINGS, Block, after, seconds
 from hpcharvest.providers.parsl_face import BatchProvider, script, unique_tag
@@ -42,7 +42,7 @@ prologue = "prologue.sh"
 """
 
 
-class FolderDialect:
+class FolderDialect(NoAccounting):
     """A dialect whose batch system is a folder: `queue` has a line a job, `cancelled` the ids that were to be ended.
 
     Without `queue` the batch system is away; with `slow` in the folder a submission is carried out, and never answered.
@@ -84,14 +84,6 @@ class FolderDialect:
         rows = [line.split() for line in spoken.out.splitlines()]
         told = [BatchStatus(id=one, state=BatchState(word), words=word.upper(), tag=tag) for one, word, tag in rows]
         return {one.id: one for one in told}
-
-    def accounting_argv(self, gone: Gone) -> Sequence[str]:
-        del gone
-        return ()
-
-    def read_accounting(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
-        del spoken
-        return {}
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         return ["sh", "-c", 'echo "$@" >>"$0"', str(self.folder / "cancelled"), *ids]

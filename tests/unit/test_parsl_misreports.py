@@ -18,8 +18,8 @@ from hpcharvest.model.shape import Shape
 from hpcharvest.providers.batch import BatchSystem
 from hpcharvest.providers.parsl_face import BatchProvider
 from hpcharvest.providers.slurm import SlurmDialect
+from tests.services.recordings import recorded
 
-RECORDINGS = Path(__file__).parent.parent / "recordings" / "slurm"
 PROGRAM = """\
 #!/bin/sh
 echo "$*" >>"$0.asked"
@@ -52,10 +52,8 @@ class Slurm:
 
     def records(self, name: str, recording: str) -> None:
         """Let a command answer what the real one did."""
-        err = RECORDINGS / f"{recording}.err"
-        code = int((RECORDINGS / f"{recording}.rc").read_text())
-        out = (RECORDINGS / f"{recording}.out").read_text()
-        self.says(name, out, err=err.read_text() if err.exists() else "", code=code)
+        real = recorded("slurm", recording)
+        self.says(name, real.out, err=real.err, code=real.exit_code)
 
     def queues(self, *rows: tuple[str, str]) -> None:
         """Let squeue list these batch jobs, each by its id and state."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.config.schema import About, AllocationLimits, Batch, Nodes, Site
 from hpcharvest.errors import (
     BatchError,
     BatchFull,
@@ -25,7 +24,9 @@ from hpcharvest.providers.dialect import BatchRequest, Spoken
 from hpcharvest.providers.pbs import VARIANTS, VOCABULARY, PbsDialect
 from hpcharvest.providers.registry import dialect
 from hpcharvest.providers.script import render
-from tests.services.pbs import HEAD, in_json, job, recorded
+from tests.services.pbs import HEAD, in_json, job
+from tests.services.recordings import recorded
+from tests.services.sites import site
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NODE = NodeShape(cores=64, gpus=4)
@@ -39,16 +40,8 @@ REQUEST = BatchRequest(
     options=(":system=polaris", "-l filesystems=home:eagle", "-l place=scatter:excl"),
     signal_before_end_s=60,
 )
+
 REQUESTS = {"pbs": REQUEST, "torque": replace(REQUEST, options=(":bigmem", "-l naccesspolicy=singlejob"))}
-
-
-def site(name: str, command: tuple[str, ...] = ()) -> Site:
-    return Site(
-        site=About(name="here"),
-        nodes=Nodes(cores=64),
-        allocation=AllocationLimits(max_walltime_s=3600),
-        batch=Batch(dialect=name, command=command),
-    )
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -119,7 +112,7 @@ def test_who_cannot_count_starts_does_not_hang(tmp_path: Path) -> None:
         ("123.vm\n", "123.vm"),
         ("Welcome to 2026\n7.pbs-01.example.org\n", "7.pbs-01.example.org"),
         ("12\n", "12"),
-        (recorded("qsub_toobig").out, "3.vm"),
+        (recorded("pbs", "qsub_toobig").out, "3.vm"),
     ],
 )
 def test_the_batch_id_is_found(out: str, batch_id: str) -> None:
@@ -137,16 +130,16 @@ def test_the_batch_id_is_found(out: str, batch_id: str) -> None:
     ],
 )
 def test_a_no_is_a_no(name: str, code: int, words: str) -> None:
-    spoken = recorded(name)
+    spoken = recorded("pbs", name)
     assert spoken.exit_code == code
     with pytest.raises(SubmissionRefused, match=words):
         PBS.read_submitted(spoken)
 
 
 def test_who_was_not_reached_has_no_batch_job() -> None:
-    assert recorded("srvdown_qsub").exit_code == 162
+    assert recorded("pbs", "srvdown_qsub").exit_code == 162
     with pytest.raises(BatchUnreachable, match="cannot connect to server vm"):
-        PBS.read_submitted(recorded("srvdown_qsub"))
+        PBS.read_submitted(recorded("pbs", "srvdown_qsub"))
 
 
 @pytest.mark.parametrize(
@@ -203,16 +196,16 @@ MIXED = {
 
 
 def test_a_queue_of_all_sorts_is_understood() -> None:
-    said = PBS.read_status(recorded("qstat_mixed_json"))
+    said = PBS.read_status(recorded("pbs", "qstat_mixed_json"))
     assert {number: (one.state, one.tag) for number, one in said.items()} == MIXED
     assert said["3.vm"].words == ("Q Can Never Run: Not enough total nodes available (as it is, it will never run)")
     assert said["8.vm"].words == "Q Not Running: Not enough free nodes available"
 
 
 def test_who_is_suspended_or_started_again_is_alive() -> None:
-    low, high = PBS.read_status(recorded("preempt_json")).values()
+    low, high = PBS.read_status(recorded("pbs", "preempt_json")).values()
     assert (low.state, low.tag, low.words[:2], high.state) == (BatchState.RUNNING, "low", "S ", BatchState.RUNNING)
-    (again,) = PBS.read_status(recorded("qstat_nodefail_json")).values()
+    (again,) = PBS.read_status(recorded("pbs", "qstat_nodefail_json")).values()
     assert again.state is BatchState.RUNNING
 
 
@@ -226,14 +219,14 @@ def test_who_is_suspended_or_started_again_is_alive() -> None:
     ],
 )
 def test_an_end_on_record_is_told(name: str, state: BatchState, words: str) -> None:
-    (said,) = PBS.read_status(recorded(name)).values()
+    (said,) = PBS.read_status(recorded("pbs", name)).values()
     assert said.state is state
     assert said.words.startswith(words)
 
 
 @pytest.mark.parametrize(("name", "code", "tag"), [("qstat_xf_finished", 3, "harv.w1"), ("qstat_F", 7, "F1")])
 def test_the_history_tells_how_it_ended(name: str, code: int, tag: str) -> None:
-    (said,) = PBS.read_accounting(recorded(name)).values()
+    (said,) = PBS.read_accounting(recorded("pbs", name)).values()
     assert (said.state, said.tag) == (BatchState.FAILED, tag)
     assert said.words.startswith(f"F exit status {code} Job run at ")
     assert said.words.endswith(" and failed")
@@ -248,16 +241,16 @@ def test_who_waits_in_vain_is_told(comment: str) -> None:
 
 
 def test_no_batch_job_at_all_is_an_answer() -> None:
-    assert PBS.read_status(recorded("qstat_empty_json")) == {}
+    assert PBS.read_status(recorded("pbs", "qstat_empty_json")) == {}
     assert TORQUE.read_status(Spoken(exit_code=0, out="")) == {}
 
 
 def test_a_server_that_is_away_says_nothing_about_any_job() -> None:
-    assert recorded("srvdown_qstat").out.startswith("{")
+    assert recorded("pbs", "srvdown_qstat").out.startswith("{")
     with pytest.raises(BatchUnreachable, match="cannot connect to server vm"):
-        PBS.read_status(recorded("srvdown_qstat"))
+        PBS.read_status(recorded("pbs", "srvdown_qstat"))
     with pytest.raises(BatchUnreachable, match="cannot connect"):
-        PBS.read_accounting(recorded("srvdown_qstat"))
+        PBS.read_accounting(recorded("pbs", "srvdown_qstat"))
 
 
 @pytest.mark.parametrize(
@@ -286,8 +279,8 @@ def test_who_left_is_asked_for_by_id_in_the_form_that_tells_of_all() -> None:
 
 
 def test_history_that_does_not_know_one_tells_of_the_others() -> None:
-    others = recorded("qstat_xf_finished").out + recorded("qstat_F").out
-    said = PBS.read_accounting(replace(recorded("qstat_unknown"), out=others))
+    others = recorded("pbs", "qstat_xf_finished").out + recorded("pbs", "qstat_F").out
+    said = PBS.read_accounting(replace(recorded("pbs", "qstat_unknown"), out=others))
     assert {number: one.state for number, one in said.items()} == {
         "0.vm": BatchState.FAILED,
         "9.vm": BatchState.FAILED,
@@ -296,8 +289,8 @@ def test_history_that_does_not_know_one_tells_of_the_others() -> None:
 
 @pytest.mark.parametrize("name", ["qstat_unknown", "qstat_finished_known_noX", "qstat_dep_after_fail"])
 def test_history_that_knows_nobody_says_nothing(name: str) -> None:
-    assert recorded(name).exit_code in {35, 153}
-    assert PBS.read_accounting(recorded(name)) == {}
+    assert recorded("pbs", name).exit_code in {35, 153}
+    assert PBS.read_accounting(recorded("pbs", name)) == {}
 
 
 def test_history_that_is_not_kept_says_nothing() -> None:
@@ -309,8 +302,8 @@ def test_history_that_is_not_kept_says_nothing() -> None:
 def test_the_registry_has_it_and_wants_no_command(name: str) -> None:
     assert isinstance(dialect(site(name)), PbsDialect)
     with pytest.raises(ConfigurationError, match=r"batch\.command"):
-        dialect(site(name, ("qsub",)))
+        dialect(site(name, command=("qsub",)))
 
 
 def test_the_cores_and_accelerators_are_those_of_the_site() -> None:
-    assert "#PBS -l select=3:ncpus=64:system=polaris" in dialect(site("pbs")).directives(REQUEST)
+    assert "#PBS -l select=3:ncpus=64:system=polaris" in dialect(site("pbs", cores=64)).directives(REQUEST)

@@ -16,6 +16,7 @@ from hpcharvest.providers.saga_command import desk
 from hpcharvest.providers.saga_command.judge import LATE_S, Marks, judge
 from hpcharvest.providers.saga_command.reach import OUTAGE, Refused, Unreachable
 from hpcharvest.providers.saga_command.records import KEPT_S, Record, Records, Wish, attributes
+from tests.services.recordings import recorded
 
 NOW = 1_000_000.0
 WAITS = Marks(walltime_s=60)
@@ -299,9 +300,8 @@ def test_attributes_are_text_or_json() -> None:
     "recording", ["sbatch_ctld_down", "sbatch_munge_down"], ids=lambda name: str(name).replace("_", " ")
 )
 def test_an_outage_in_sagas_words_is_no_refusal(recording: str) -> None:
-    folder = Path(__file__).parent.parent / "recordings" / "slurm"
-    assert OUTAGE.search((folder / f"{recording}.err").read_text())
-    assert not OUTAGE.search((folder / "sbatch_bad_partition.err").read_text())
+    assert OUTAGE.search(recorded("slurm", recording).err)
+    assert not OUTAGE.search(recorded("slurm", "sbatch_bad_partition").err)
 
 
 def test_records_are_read_as_they_were_written(records: Records, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from hpcharvest.providers.survey.findings import Findings, Seen
 from hpcharvest.providers.survey.surroundings import Surroundings, here
 from hpcharvest.providers.survey.survey import survey
 from hpcharvest.providers.survey.write import render
-from tests.answers import recorded
+from tests.services.recordings import recorded
 from tests.unit.test_capacity_documented import BHOSTS, BQUEUES, BSLOTS
 
 ROUTES = "Iface\tDestination\tGateway\tFlags\neth0\t00000000\t0102A8C0\t0003\neth0\t0002A8C0\t00000000\t0001\n"

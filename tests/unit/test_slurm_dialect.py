@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.config.schema import About, AllocationLimits, Batch, Nodes, Site
 from hpcharvest.errors import (
     BatchError,
     BatchFull,
@@ -22,10 +21,11 @@ from hpcharvest.providers.dialect import BatchRequest, Spoken
 from hpcharvest.providers.registry import dialect
 from hpcharvest.providers.script import render
 from hpcharvest.providers.slurm import VOCABULARY, SlurmDialect
+from tests.services.recordings import recorded
+from tests.services.sites import site
 
 HERE = Path(__file__).parent.parent
 GOLDEN = HERE / "golden" / "slurm_script.sh"
-RECORDINGS = HERE / "recordings" / "slurm"
 SLURM = SlurmDialect()
 REQUEST = BatchRequest(
     tag="me-1-abc",
@@ -38,27 +38,8 @@ REQUEST = BatchRequest(
 )
 
 
-def recorded(name: str) -> Spoken:
-    """Give what a command answered: NAME.out, NAME.err if it wrote there, and NAME.rc."""
-    err = RECORDINGS / f"{name}.err"
-    return Spoken(
-        exit_code=int((RECORDINGS / f"{name}.rc").read_text()),
-        out=(RECORDINGS / f"{name}.out").read_text(),
-        err=err.read_text() if err.exists() else "",
-    )
-
-
 def row(*fields: str) -> str:
     return "\x1e" + "\x1f".join(fields) + "\n"
-
-
-def site(command: tuple[str, ...] = ()) -> Site:
-    return Site(
-        site=About(name="here"),
-        nodes=Nodes(cores=1),
-        allocation=AllocationLimits(max_walltime_s=3600),
-        batch=Batch(dialect="slurm", command=command),
-    )
 
 
 def test_the_script_is_as_expected() -> None:
@@ -91,19 +72,19 @@ def test_the_batch_id_is_found(out: str, batch_id: str) -> None:
 
 
 def test_the_batch_id_is_found_in_a_real_answer() -> None:
-    assert SLURM.read_submitted(recorded("sbatch_parsable")) == "1"
+    assert SLURM.read_submitted(recorded("slurm", "sbatch_parsable")) == "1"
 
 
 @pytest.mark.parametrize("name", ["sbatch_bad_partition", "sbatch_bad_option"])
 def test_a_no_is_a_no(name: str) -> None:
     with pytest.raises(SubmissionRefused, match="nosuch"):
-        SLURM.read_submitted(recorded(name))
+        SLURM.read_submitted(recorded("slurm", name))
 
 
 @pytest.mark.parametrize("name", ["sbatch_ctld_down", "sbatch_munge_down"])
 def test_who_was_not_reached_has_no_batch_job(name: str) -> None:
     with pytest.raises(BatchUnreachable, match=r"Batch job submission failed|Munge"):
-        SLURM.read_submitted(recorded(name))
+        SLURM.read_submitted(recorded("slurm", name))
 
 
 FAILED = "sbatch: error: Batch job submission failed: "
@@ -220,7 +201,7 @@ MANY = {
 
 
 def test_a_queue_of_all_sorts_is_understood() -> None:
-    said = SLURM.read_status(recorded("squeue_many"))
+    said = SLURM.read_status(recorded("slurm", "squeue_many"))
     assert {number: (one.state, one.tag) for number, one in said.items()} == MANY
     assert said["3"].words == "FAILED JobLaunchFailure"
     assert said["6"].words == "DEADLINE DeadLine"
@@ -230,7 +211,7 @@ def test_a_queue_of_all_sorts_is_understood() -> None:
 
 
 def test_the_accounts_tell_of_the_same_ends() -> None:
-    said = SLURM.read_accounting(recorded("sacct_many"))
+    said = SLURM.read_accounting(recorded("slurm", "sacct_many"))
     assert said.keys() == MANY.keys()
     for number, (state, _) in MANY.items():
         assert not state.ended or said[number].state is state
@@ -240,12 +221,12 @@ def test_the_accounts_tell_of_the_same_ends() -> None:
 
 
 def test_no_batch_job_at_all_is_an_answer() -> None:
-    assert SLURM.read_status(recorded("squeue_empty")) == {}
+    assert SLURM.read_status(recorded("slurm", "squeue_empty")) == {}
 
 
 def test_a_controller_that_is_away_says_nothing_about_any_job() -> None:
     with pytest.raises(BatchUnreachable, match="Unable to contact slurm controller"):
-        SLURM.read_status(recorded("squeue_ctld_down"))
+        SLURM.read_status(recorded("slurm", "squeue_ctld_down"))
 
 
 @pytest.mark.parametrize(
@@ -272,16 +253,16 @@ def test_accounts_tell_how_it_ended() -> None:
 
 
 def test_accounts_that_do_not_know_or_are_not_kept_say_nothing() -> None:
-    assert SLURM.read_accounting(recorded("sacct_unknown")) == {}
-    assert SLURM.read_accounting(recorded("sacct_disabled")) == {}
+    assert SLURM.read_accounting(recorded("slurm", "sacct_unknown")) == {}
+    assert SLURM.read_accounting(recorded("slurm", "sacct_disabled")) == {}
 
 
 def test_accounts_that_are_closed_say_so() -> None:
     with pytest.raises(BatchUnreachable, match="refused"):
-        SLURM.read_accounting(recorded("sacct_dbd_down"))
+        SLURM.read_accounting(recorded("slurm", "sacct_dbd_down"))
 
 
 def test_the_registry_has_it_and_wants_no_command() -> None:
-    assert isinstance(dialect(site()), SlurmDialect)
+    assert isinstance(dialect(site("slurm")), SlurmDialect)
     with pytest.raises(ConfigurationError, match=r"batch\.command"):
-        dialect(site(("sbatch",)))
+        dialect(site("slurm", command=("sbatch",)))

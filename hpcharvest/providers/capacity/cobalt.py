@@ -11,14 +11,11 @@ from functools import partial
 
 from hpcharvest.errors import BatchUnreachable
 from hpcharvest.model.capacity import Hole, Limit, LimitKind, NodeGroup, OwnJob, Reservation, Statement, Topic
-from hpcharvest.model.states import BatchState
 from hpcharvest.providers.capacity import text
 from hpcharvest.providers.capacity.question import Asker, Question, refuse, said
-from hpcharvest.providers.dialect import Spoken, Vocabulary
+from hpcharvest.providers.cobalt import VOCABULARY
+from hpcharvest.providers.dialect import Spoken
 
-_WAITING = ("queued", "user_hold", "admin_hold", "dep_hold", "dep_fail", "maxrun_hold", "starting", "preempted")
-_RUNNING = ("running", "killing", "preempting", "exiting")
-VOCABULARY = Vocabulary(words=dict.fromkeys(_WAITING, BatchState.PENDING) | dict.fromkeys(_RUNNING, BatchState.RUNNING))
 FREE = "idle"
 _JOBS = ("JobID", "JobName", "User", "Nodes", "State", "Queue", "WallTime", "StartTime", "Est_Start_Time")
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hpcharvest.errors import BatchUnreachable
-from hpcharvest.model.capacity import Limit, LimitKind, NodeGroup, OwnJob, Statement, Topic
+from hpcharvest.model.capacity import Limit, LimitKind, OwnJob, Statement, Topic
 from hpcharvest.model.shape import NodeShape
 from hpcharvest.providers.capacity import text
+from hpcharvest.providers.capacity.nodes import grouped
 from hpcharvest.providers.capacity.question import Asker, Question, refuse
 from hpcharvest.providers.dialect import Spoken
 from hpcharvest.providers.local import VOCABULARY
@@ -29,20 +30,14 @@ def info(spoken: Spoken) -> Sequence[Statement]:
     answer = _json(spoken.out)
     if not isinstance(answer, dict):
         raise BatchUnreachable("the batch system's answer makes no sense")
-    return [*_nodes(answer), *_queues(answer)]
+    return [*grouped(_nodes(answer)), *_queues(answer)]
 
 
-def _nodes(answer: Mapping[str, Any]) -> Iterator[NodeGroup]:
-    groups: dict[int, list[str]] = {}
-    totals: dict[int, int] = {}
+def _nodes(answer: Mapping[str, Any]) -> Iterator[tuple[str, NodeShape, str, bool]]:
     for one in _records(answer, "nodes"):
         cores = max(1, text.count(one.get("cores")) or 1)
-        totals[cores] = totals.get(cores, 0) + 1
-        free = groups.setdefault(cores, [])
-        if one.get("state") == "up" and text.count(one.get("free")) == cores:
-            free.append(str(one.get("name")))
-    for cores, free in groups.items():
-        yield NodeGroup(partition="", shape=NodeShape(cores=cores), total=totals[cores], free=tuple(free))
+        free = one.get("state") == "up" and text.count(one.get("free")) == cores
+        yield "", NodeShape(cores=cores), str(one.get("name")), free
 
 
 def _queues(answer: Mapping[str, Any]) -> Iterator[Limit]:

@@ -10,17 +10,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 from hpcharvest.errors import BatchUnreachable
-from hpcharvest.model.capacity import Hole, Limit, LimitKind, NodeGroup, OwnJob, Statement, Topic
+from hpcharvest.model.capacity import Hole, Limit, LimitKind, OwnJob, Statement, Topic
 from hpcharvest.model.shape import NodeShape
-from hpcharvest.model.states import BatchState
 from hpcharvest.providers.capacity import text
+from hpcharvest.providers.capacity.nodes import grouped
 from hpcharvest.providers.capacity.question import Asker, Question, refuse, said
-from hpcharvest.providers.dialect import Spoken, Vocabulary
+from hpcharvest.providers.dialect import Spoken
+from hpcharvest.providers.lsf import VOCABULARY
 
-VOCABULARY = Vocabulary(
-    words=dict.fromkeys(("PEND", "PSUSP", "WAIT", "PROV"), BatchState.PENDING)
-    | dict.fromkeys(("RUN", "USUSP", "SSUSP"), BatchState.RUNNING)
-)
 _NO_WINDOW = "No backfill window exists"
 _NO_JOB = "No unfinished job found"
 _UNIT_S = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}
@@ -42,23 +39,15 @@ def questions(asker: Asker) -> Sequence[Question]:
 def nodes(spoken: Spoken) -> Sequence[Statement]:
     """Read bhosts: a host is free if it is `ok` and has no job. Hosts that have no slots run none."""
     refuse(spoken)
-    groups: dict[int, list[str]] = {}
-    totals: dict[int, int] = {}
-    for line in spoken.out.splitlines():
-        fields = line.split()
-        slots = text.count(fields[3]) if len(fields) >= 9 else None
-        if not slots:
-            continue
-        totals[slots] = totals.get(slots, 0) + 1
-        free = groups.setdefault(slots, [])
-        if fields[1] == "ok" and fields[4] == "0" and fields[8] == "0":
-            free.append(fields[0])
-    if not groups:
+    rows = [fields for line in spoken.out.splitlines() if len(fields := line.split()) >= 9]
+    found = grouped(
+        ("", NodeShape(cores=slots), fields[0], fields[1] == "ok" and fields[4] == "0" and fields[8] == "0")
+        for fields in rows
+        if (slots := text.count(fields[3]))
+    )
+    if not found:
         raise BatchUnreachable(f"bhosts lists no host with slots: {said(spoken)}")
-    return [
-        NodeGroup(partition="", shape=NodeShape(cores=slots), total=totals[slots], free=tuple(free))
-        for slots, free in groups.items()
-    ]
+    return found
 
 
 def holes(spoken: Spoken) -> Sequence[Statement]:

@@ -7,7 +7,7 @@ Unverified: held to documentation and to what was used on Titan, no Moab was eve
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from hpcharvest.errors import BatchUnreachable
 from hpcharvest.model.capacity import Hole, Limit, LimitKind, Statement, Topic
@@ -60,17 +60,8 @@ def queues(spoken: Spoken) -> Sequence[Statement]:
             open=one.get("enabled") == "True" and one.get("started") == "True",
             routes=tuple(name.strip() for name in one.get("route_destinations", "").split(",") if name.strip()),
         )
-        for one in _paragraphs(spoken.out)
+        for one in text.paragraphs(spoken.out, "Queue")
     ]
     if not found:
         raise BatchUnreachable(f"qstat tells of no queue: {said(spoken)}")
     return found
-
-
-def _paragraphs(out: str) -> Iterator[Mapping[str, str]]:
-    for chunk in re.split(r"^(?=Queue: )", out, flags=re.MULTILINE):
-        lines = chunk.splitlines()
-        if lines and lines[0].startswith("Queue: "):
-            pairs = (line.partition(" = ") for line in lines[1:])
-            record = {key.strip(): value.strip() for key, equals, value in pairs if equals}
-            yield {**record, "Queue": lines[0].removeprefix("Queue: ").strip()}

@@ -7,14 +7,13 @@ scheduler with `strict_ordering`, and only the first few do. pbs_rstat has no JS
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from hpcharvest.errors import BatchUnreachable
 from hpcharvest.model.capacity import (
     Limit,
     LimitKind,
-    NodeGroup,
     OwnJob,
     Planned,
     Reservation,
@@ -23,25 +22,13 @@ from hpcharvest.model.capacity import (
 )
 from hpcharvest.model.shape import NodeShape
 from hpcharvest.model.states import BatchState
-from hpcharvest.providers.capacity import pbs_json, text
-from hpcharvest.providers.capacity.pbs_json import Record
+from hpcharvest.providers import pbs_json
+from hpcharvest.providers.capacity import text
+from hpcharvest.providers.capacity.nodes import grouped
 from hpcharvest.providers.capacity.question import Asker, Question, refuse, said
-from hpcharvest.providers.dialect import Spoken, Vocabulary
-
-VOCABULARY = Vocabulary(
-    words={
-        "Q": BatchState.PENDING,
-        "H": BatchState.PENDING,
-        "W": BatchState.PENDING,
-        "T": BatchState.PENDING,
-        "R": BatchState.RUNNING,
-        "E": BatchState.RUNNING,
-        "S": BatchState.RUNNING,
-        "U": BatchState.RUNNING,
-        "B": BatchState.RUNNING,
-    }
-)
-"""Those that count as waiting or running; others are none of the queue's business."""
+from hpcharvest.providers.dialect import Spoken
+from hpcharvest.providers.pbs import VOCABULARY
+from hpcharvest.providers.pbs_json import Record
 
 _PER_USER = re.compile(r"\[u:PBS_GENERIC=([0-9]{1,9})\]")
 _OVER = re.compile(r"RESV_(UNCONFIRMED|FINISHED|DELETED|BEING_DELETED|DELETING_JOBS|DENIED)|[016-9]")
@@ -66,18 +53,10 @@ def nodes(spoken: Spoken) -> Sequence[Statement]:
         hosts.setdefault(str(pbs_json.within(one, "resources_available").get("host", name)), []).append(one)
     if not hosts:
         raise BatchUnreachable(f"pbsnodes lists no node at all: {said(spoken)}")
-    groups: dict[tuple[str, NodeShape], list[str]] = {}
-    totals: dict[tuple[str, NodeShape], int] = {}
-    for host, vnodes in hosts.items():
-        kind = (str(vnodes[0].get("queue", "")), _shape(vnodes))
-        totals[kind] = totals.get(kind, 0) + 1
-        free = groups.setdefault(kind, [])
-        if all(map(_is_free, vnodes)):
-            free.append(host)
-    return [
-        NodeGroup(partition=queue, shape=shape, total=totals[queue, shape], free=tuple(free))
-        for (queue, shape), free in groups.items()
-    ]
+    return grouped(
+        (str(vnodes[0].get("queue", "")), _shape(vnodes), host, all(map(_is_free, vnodes)))
+        for host, vnodes in hosts.items()
+    )
 
 
 def _is_free(vnode: Record) -> bool:
@@ -105,7 +84,7 @@ def _total(vnode: Record, key: str) -> str:
 def batch_jobs(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
     """Read `qstat -f`: our user's batch jobs, and whoever waits with nodes planned for him."""
     found: list[Statement] = []
-    for number, one in _table(spoken, "Jobs", empty=True).items():
+    for number, one in _table(spoken, "Jobs").items():
         state = VOCABULARY.translate(str(one.get("job_state")))
         estimated = pbs_json.within(one, "estimated")
         begins = text.moment(estimated.get("start_time", ""))
@@ -144,7 +123,10 @@ def queues(spoken: Spoken) -> Sequence[Statement]:
 
 def server(spoken: Spoken) -> Sequence[Statement]:
     """Read `qstat -B -f`: limits of the whole server, which leads to its default queue."""
-    return [_limit(LimitKind.SERVER, name, one) for name, one in _table(spoken, "Server").items()]
+    found = [_limit(LimitKind.SERVER, name, one) for name, one in _table(spoken, "Server").items()]
+    if not found:
+        raise BatchUnreachable(f"qstat tells of no server: {said(spoken)}")
+    return found
 
 
 def _limit(kind: LimitKind, name: str, record: Record) -> Limit:
@@ -173,7 +155,7 @@ def reservations(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
     """Read `pbs_rstat -f`. What is not confirmed keeps no nodes yet. One is used through the queue of its own."""
     refuse(spoken)
     found = []
-    for one in _paragraphs(spoken.out):
+    for one in text.paragraphs(spoken.out, "Resv ID"):
         begins = text.moment(one.get("reserve_start", ""))
         if begins is None or _OVER.fullmatch(one.get("reserve_state", "")):
             continue
@@ -196,16 +178,6 @@ def reservations(asker: Asker, spoken: Spoken) -> Sequence[Statement]:
     return found
 
 
-def _paragraphs(out: str) -> Iterator[Mapping[str, str]]:
-    """Give what stands between two lines with an id, by its names. Long values go on after a tab."""
-    for chunk in re.split(r"^(?=Resv ID: )", out, flags=re.MULTILINE):
-        lines = chunk.replace("\n\t", "").splitlines()
-        if lines and lines[0].startswith("Resv ID: "):
-            pairs = (line.partition(" = ") for line in lines[1:])
-            record = {key.strip(): value.strip() for key, equals, value in pairs if equals}
-            yield {"Resv ID": lines[0].removeprefix("Resv ID: ").strip(), **record}
-
-
 def _hosts(vnodes: str) -> tuple[str, ...]:
     """Give the nodes in `(n1:ncpus=16)+(n2:ncpus=16+n3:ncpus=8)`; a virtual node's host stands before its bracket."""
     parts = (part.strip("()") for part in vnodes.split("+"))
@@ -213,7 +185,10 @@ def _hosts(vnodes: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _table(spoken: Spoken, key: str, *, empty: bool = False) -> Mapping[str, Record]:
-    """Give the records under a key of the answer. `empty`: with nothing to tell, the key is left out."""
+def _table(spoken: Spoken, key: str) -> Mapping[str, Record]:
+    """Give the records under a key of the answer; none, if it is left out."""
     refuse(spoken)
-    return pbs_json.records(spoken.out, key, empty=empty)
+    try:
+        return pbs_json.read(spoken.out, key)
+    except ValueError as error:
+        raise BatchUnreachable(f"the answer makes no sense: {error}") from error

@@ -69,7 +69,5 @@ def refuse(spoken: Spoken) -> None:
 
 
 def said(spoken: Spoken) -> str:
-    """Give what it said, in one line, errors first."""
-    lines = (spoken.err.strip() or spoken.out.strip()).splitlines()
-    words = "; ".join(line.strip() for line in lines if line.strip())
-    return words[:500] or f"exit code {spoken.exit_code} without a word"
+    """Give what it said, in one line that is not endless, errors first."""
+    return spoken.said()[:500]

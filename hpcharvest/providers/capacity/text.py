@@ -81,6 +81,19 @@ def nodes(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def paragraphs(out: str, head: str) -> Iterator[dict[str, str]]:
+    """Give what stands below each line `head: name`, as `name = value` a line; long values go on after a tab.
+
+    The name in its head has the key `head`.
+    """
+    for chunk in re.split(rf"^(?={head}: )", out, flags=re.MULTILINE):
+        first, *lines = chunk.replace("\n\t", "").splitlines() or [""]
+        if first.startswith(f"{head}: "):
+            pairs = (line.partition(" = ") for line in lines)
+            record = {key.strip(): value.strip() for key, equals, value in pairs if equals}
+            yield record | {head: first.removeprefix(f"{head}: ").strip()}
+
+
 def _parts(text: str) -> Iterator[str]:
     """Split at the commas that stand in no brackets."""
     for part in _NAME.findall(text):

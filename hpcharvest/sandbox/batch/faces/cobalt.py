@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from hpcharvest.sandbox.batch import client
 from hpcharvest.sandbox.batch.errors import RefusedError, UnreachableError
 from hpcharvest.sandbox.batch.faces import cobalt_log
-from hpcharvest.sandbox.batch.faces.cobalt_table import DEFAULT, FULL, LONG, cells, clock, table, upright
+from hpcharvest.sandbox.batch.faces.cobalt_table import DEFAULT, FULL, LONG, cells, table, upright
 from hpcharvest.sandbox.batch.faces.leisure import free_nodes
-from hpcharvest.sandbox.batch.faces.voice import refuse, say
+from hpcharvest.sandbox.batch.faces.voice import KEPT, clock, refuse, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,6 @@ Usage: qsub.py [options] <executable> [<excutable options>]
 Refer to man pages for JOBID EXPANSION and SCRIPT JOB DIRECTIVES.
 
 """
-_KEPT = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER")
 """What Cobalt's jobs have of the environment of qsub, and what their login gives them."""
 _WRAPPER = """\
 #!/bin/bash
@@ -222,7 +221,7 @@ def _submission(spool: Path, options: Any, words: list[str]) -> dict[str, Any]:
         cwd=options.cwd,
         comment=json.dumps({"log": options.debuglog, "nodes": options.nodecount, "project": options.project}),
     )
-    own = {name: value for name, value in request["environment"].items() if name in _KEPT}
+    own = {name: value for name, value in request["environment"].items() if name in KEPT}
     request["environment"] = own | dict(pair.split("=", 1) for pair in (options.env or "").split(":") if "=" in pair)
     work = shlex.quote(str(spool.absolute() / "work"))
     request["script"] = _WRAPPER.format(work=work, command=shlex.join(words))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import pwd
 import re
 from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch.faces import cobalt_log
+from hpcharvest.sandbox.batch.faces.voice import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,12 +65,6 @@ def fold(names: Sequence[str]) -> str:
         else:
             runs.append([name])
     return ",".join(run[0] if len(run) == 1 else _folded(run[0], run[-1]) for run in runs)
-
-
-def clock(seconds: float) -> str:
-    """Give a time as hours, minutes and seconds."""
-    whole = max(0, math.floor(seconds))
-    return f"{whole // 3600:02}:{whole % 3600 // 60:02}:{whole % 60:02}"
 
 
 def _values(job: dict[str, Any], now: float) -> dict[str, str]:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from hpcharvest.sandbox.batch import client
 from hpcharvest.sandbox.batch.errors import BatchError, UnreachableError
 from hpcharvest.sandbox.batch.faces.leisure import free_nodes
-from hpcharvest.sandbox.batch.faces.voice import refuse, say
+from hpcharvest.sandbox.batch.faces.voice import or_away, refuse, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 _FAILED = 255
@@ -211,26 +211,7 @@ def _values(job: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _reachable(command: Callable[[Path, Sequence[str]], int]) -> Callable[[Path, Sequence[str]], int]:
-    """Give the program that says what LSF says while it is down."""
-
-    def program(spool: Path, arguments: Sequence[str]) -> int:
-        try:
-            return command(spool, arguments)
-        except UnreachableError:
-            return refuse("LSF is down. Please wait ...", code=_FAILED)
-
-    return program
-
-
 COMMANDS = {
-    name: _reachable(command)
-    for name, command in {
-        "bsub": bsub,
-        "bjobs": bjobs,
-        "bkill": bkill,
-        "bhosts": bhosts,
-        "bslots": bslots,
-        "bqueues": bqueues,
-    }.items()
+    command.__name__: or_away(command, "LSF is down. Please wait ...", code=_FAILED)
+    for command in (bsub, bjobs, bkill, bhosts, bslots, bqueues)
 }

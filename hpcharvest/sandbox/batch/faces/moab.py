@@ -11,12 +11,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch import client
-from hpcharvest.sandbox.batch.errors import UnreachableError
 from hpcharvest.sandbox.batch.faces.leisure import free_nodes
-from hpcharvest.sandbox.batch.faces.voice import refuse, say
+from hpcharvest.sandbox.batch.faces.voice import clock, or_away, refuse, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 _STATES = {"PENDING": "Idle", "RUNNING": "Running", "COMPLETED": "Completed"}
@@ -82,23 +81,11 @@ def _row(job: dict[str, Any], cores: int) -> str:
 
 
 def _clock(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    days = f"{whole // 86400}:" if whole >= 86400 else ""
-    return f"{days}{whole % 86400 // 3600:02}:{whole % 3600 // 60:02}:{whole % 60:02}"
-
-
-def _reachable(command: Callable[[Path, Sequence[str]], int]) -> Callable[[Path, Sequence[str]], int]:
-    """Give the program that says what Moab says while it is down."""
-
-    def program(spool: Path, arguments: Sequence[str]) -> int:
-        try:
-            return command(spool, arguments)
-        except UnreachableError:
-            return refuse("ERROR:  cannot connect to server: connection refused")
-
-    return program
+    days, rest = divmod(max(0, int(seconds)), 86_400)
+    return f"{days}:{clock(rest)}" if days else clock(rest)
 
 
 COMMANDS = {
-    name: _reachable(command) for name, command in {"showbf": showbf, "showq": showq, "checkjob": checkjob}.items()
+    command.__name__: or_away(command, "ERROR:  cannot connect to server: connection refused")
+    for command in (showbf, showq, checkjob)
 }

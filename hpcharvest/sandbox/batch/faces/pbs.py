@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from hpcharvest.sandbox.batch.faces import Command
+
     Job = Mapping[str, Any]
 
 DOWN = 162
@@ -177,7 +179,7 @@ def ask(spool: Path, program: str, request: Mapping[str, Any]) -> Any:
         raise CommandError(DOWN, text) from error
 
 
-def guarded(command: Callable[[Path, Sequence[str]], int]) -> Callable[[Path, Sequence[str]], int]:
+def guarded(command: Command) -> Command:
     """Make a command of a face: what it raises is said, and becomes its exit code."""
 
     def run(spool: Path, argv: Sequence[str]) -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch.faces.pbs_submit import Submission, submission_of, user
-from hpcharvest.sandbox.batch.faces.pbs_words import SERVER, clock, when
+from hpcharvest.sandbox.batch.faces.pbs_words import SERVER, when
+from hpcharvest.sandbox.batch.faces.voice import clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

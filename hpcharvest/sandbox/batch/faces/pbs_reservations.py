@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch.faces.pbs_submit import user
-from hpcharvest.sandbox.batch.faces.pbs_words import SERVER, clock, show, when
+from hpcharvest.sandbox.batch.faces.pbs_words import SERVER, show, when
+from hpcharvest.sandbox.batch.faces.voice import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

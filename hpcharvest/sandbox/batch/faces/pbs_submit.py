@@ -13,6 +13,7 @@ from hpcharvest.sandbox.batch import client
 from hpcharvest.sandbox.batch.errors import RefusedError, UnreachableError
 from hpcharvest.sandbox.batch.faces.pbs_shape import Wanted, read_resources, wanted
 from hpcharvest.sandbox.batch.faces.pbs_words import SERVER, CommandError, read_options
+from hpcharvest.sandbox.batch.faces.voice import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +30,6 @@ usage: qsub [-a date_time] [-A account_string] [-c interval]
 """
 _NO_TERMINAL = "qsub:\tstandard input and output must be a terminal for\n\tinteractive job submission"
 _BEYOND = {"a": "start times", "h": "holds", "J": "job arrays", "W": "dependencies and file staging"}
-_KEPT = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER")
 
 # The batch job's own text follows. Its nodes are known when it starts; its folder is the user's home.
 PROLOGUE = """\
@@ -204,7 +204,7 @@ def _submit(
 
 
 def _environment(submission: Submission, around: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: around[name] for name in _KEPT if name in around}
+    kept = {name: around[name] for name in KEPT if name in around}
     origin = {"PBS_O_QUEUE": submission.queue, "PBS_O_HOST": SERVER}
     return (
         kept

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpcharvest.sandbox.batch.faces.pbs_jobs import comment, exec_vnode, letter, vnodes
 from hpcharvest.sandbox.batch.faces.pbs_submit import submission_of, user
-from hpcharvest.sandbox.batch.faces.pbs_words import SERVER, VERSION, as_json, as_text, clock, head, show
+from hpcharvest.sandbox.batch.faces.pbs_words import SERVER, VERSION, as_json, as_text, head, show
+from hpcharvest.sandbox.batch.faces.voice import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -58,12 +58,6 @@ def fail(error: CommandError) -> int:
     return refuse(str(error).removesuffix("\n"), code=error.exit_code)
 
 
-def clock(seconds: float) -> str:
-    """Give a duration as HH:MM:SS."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
-
-
 def seconds(text: str) -> float:
     """Read SECONDS, MM:SS or HH:MM:SS; ValueError for anything else."""
     total = 0.0

@@ -16,13 +16,12 @@ from hpcharvest.sandbox.batch.faces.pbs_words import (
     SERVER,
     CommandError,
     as_text,
-    clock,
     number_of,
     read_options,
     show,
     when,
 )
-from hpcharvest.sandbox.batch.faces.voice import refuse
+from hpcharvest.sandbox.batch.faces.voice import clock, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
