@@ -94,12 +94,13 @@ class BatchSystem:
         return said
 
     def find(self, tag: str) -> str:
-        """Give the id of the batch job with this tag, the newest if there are several; empty if there is none.
+        """Give the id of the batch job with this tag, of several the newest that has not ended; empty if there is none.
 
         One that ran and left the queue is not found, and need not be: its runner took the journal.
         """
-        found = [status.id for status in self.status().values() if status.tag == tag]
-        return found[-1] if found else ""
+        found = [status for status in self.status().values() if status.tag == tag]
+        alive = [status for status in found if not status.state.ended]
+        return (alive or found)[-1].id if found else ""
 
     def cancel(self, ids: Sequence[str]) -> None:
         """End these batch jobs. That one of them is gone already is no error."""
