@@ -17,6 +17,10 @@ from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect, Gon
 logger = logging.getLogger(__name__)
 
 
+NOT_RUN = frozenset({126, 127})
+"""The exit codes of env(1) for a program that it cannot run, or that is not there."""
+
+
 class TokenBucket:
     """Lets through `per_minute` commands a minute, and a few at once after a quiet time."""
 
@@ -133,11 +137,10 @@ class BatchSystem:
             )
         except OSError as error:
             raise BatchUnreachable(f"cannot run {argv[0]}: {error.strerror}") from error
-        return Spoken(
-            exit_code=done.returncode,
-            out=done.stdout.decode(errors="replace"),
-            err=done.stderr.decode(errors="replace"),
-        )
+        err = done.stderr.decode(errors="replace")
+        if done.returncode in NOT_RUN and "env" in {argv[0], *self._prefix[:1]}:
+            raise BatchUnreachable(f"cannot run {_program(argv)}: {err.strip()}")
+        return Spoken(exit_code=done.returncode, out=done.stdout.decode(errors="replace"), err=err)
 
 
 def _program(argv: Sequence[str]) -> str:

@@ -104,6 +104,13 @@ def test_a_program_that_is_not_there_is_unreachable() -> None:
         BatchSystem(LocalDialect(["/no/such/program"])).status()
 
 
+def test_a_program_that_is_not_there_is_unreachable_also_behind_env(tmp_path: Path) -> None:
+    for argv, environment in (["env", "-u", "HOME", "no-such-program"], {}), (["no-such-program"], {"A": "b"}):
+        request = replace(REQUEST, folder=tmp_path)
+        with pytest.raises(BatchUnreachable, match="cannot run no-such-program"):
+            BatchSystem(PythonDialect("", argv), environment=environment).submit(request)
+
+
 def test_a_tag_is_found_and_the_newest_of_several() -> None:
     asked = system("print('1 other\\n2 tag\\n3 tag')")
     assert asked.find("tag") == "3"
