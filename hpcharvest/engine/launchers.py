@@ -53,6 +53,9 @@ LAUNCHERS: Mapping[LauncherName, Row] = MappingProxyType(
                 *("--ntasks-per-node={ranks_per_node}", "--cpus-per-task={cores}"),
                 # Unless it says how many, be it 0, a step takes all GPUs that the batch job asked for.
                 "--gpus-per-node={gpus}",
+                # All memory, and none of it for itself alone: else a step may take what the batch job asked for, and
+                # the next one waits for its end.
+                "--mem=0",
             )
         ),
         "aprun": Row(words=("aprun", "-n", "{ranks}", "-N", "{ranks_per_node}", "-d", "{cores}", "-L", "{hosts}")),

@@ -286,9 +286,8 @@ def _submission_failed(allocation: Allocation, fact: facts.SubmissionFailed, pat
 def _batch_reported(allocation: Allocation, fact: facts.BatchReported, _: Patience) -> Allocation:
     if allocation.state is AllocationState.INTENDED:
         return allocation
-    if (
-        fact.state is BatchState.UNKNOWN
-    ):  # a word that we do not know: people shall read it, and nothing follows from it
+    if fact.state is BatchState.UNKNOWN and allocation.batch_state is not BatchState.ABSENT:
+        # A word that we do not know: people shall read it, and nothing follows from it.
         return allocation if allocation.batch_words == fact.words else replace(allocation, batch_words=fact.words)
     if fact.state is BatchState.ABSENT and allocation.batch_state.ended:
         return allocation  # it has left the queue since it told us how it ended

@@ -17,6 +17,10 @@ from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect, Gon
 logger = logging.getLogger(__name__)
 
 
+NOT_RUN = frozenset({126, 127})
+"""The exit codes of env(1) for a program that it cannot run, or that is not there."""
+
+
 class TokenBucket:
     """Lets through `per_minute` commands a minute, and a few at once after a quiet time."""
 
@@ -94,12 +98,13 @@ class BatchSystem:
         return said
 
     def find(self, tag: str) -> str:
-        """Give the id of the batch job with this tag, the newest if there are several; empty if there is none.
+        """Give the id of the batch job with this tag, of several the newest that has not ended; empty if there is none.
 
         One that ran and left the queue is not found, and need not be: its runner took the journal.
         """
-        found = [status.id for status in self.status().values() if status.tag == tag]
-        return found[-1] if found else ""
+        found = [status for status in self.status().values() if status.tag == tag]
+        alive = [status for status in found if not status.state.ended]
+        return (alive or found)[-1].id if found else ""
 
     def cancel(self, ids: Sequence[str]) -> None:
         """End these batch jobs. That one of them is gone already is no error."""
@@ -132,11 +137,10 @@ class BatchSystem:
             )
         except OSError as error:
             raise BatchUnreachable(f"cannot run {argv[0]}: {error.strerror}") from error
-        return Spoken(
-            exit_code=done.returncode,
-            out=done.stdout.decode(errors="replace"),
-            err=done.stderr.decode(errors="replace"),
-        )
+        err = done.stderr.decode(errors="replace")
+        if done.returncode in NOT_RUN and "env" in {argv[0], *self._prefix[:1]}:
+            raise BatchUnreachable(f"cannot run {_program(argv)}: {err.strip()}")
+        return Spoken(exit_code=done.returncode, out=done.stdout.decode(errors="replace"), err=err)
 
 
 def _program(argv: Sequence[str]) -> str:

@@ -75,6 +75,17 @@ _SIZE_LIMIT = re.compile(r"Per(Job|Node)|MaxWall|MaxNodePer|MaxCpuPer|MaxMemPer|
 _NO_ACCOUNTING = "accounting storage is disabled"
 _PARSABLE = re.compile(r"(?P<id>[0-9]+)(;\S+)?")
 
+FILTERS = tuple(f"SQUEUE_{one}" for one in ("ACCOUNT", "LICENSES", "NAMES", "PARTITION", "QOS", "STATES", "USERS"))
+"""Variables by which a user's shell may have squeue leave batch jobs out."""
+_WISHES = tuple(
+    f"SBATCH_{one}"
+    for one in (
+        *("JOB_NAME", "TIMELIMIT", "OUTPUT", "ERROR", "OPEN_MODE", "REQUEUE", "NO_REQUEUE", "SIGNAL"),
+        *("ARRAY_INX", "WAIT"),
+    )
+)
+"""Variables of a user's shell that go before what a script says (sbatch(1)), of what we must say ourselves."""
+
 _ROW, _FIELD = "\x1e", "\x1f"
 """Characters that no name has: names and reasons may contain blanks, commas, bars and ends of lines."""
 
@@ -110,8 +121,10 @@ class SlurmDialect:
         return [f"#SBATCH {words}" for words in (*map(shlex.quote, words), *request.options)]
 
     def submit_argv(self, request: BatchRequest) -> Sequence[str]:
-        """Give the command that submits `request.script`."""
-        return ["sbatch", "--parsable", str(request.script)]
+        """Give the command that submits `request.script`; without what a user's shell may want in its place."""
+        chosen = {"PARTITION": request.shape.partition, "ACCOUNT": request.account, "QOS": request.qos}
+        ours = (*_WISHES, *(f"SBATCH_{name}" for name, value in chosen.items() if value))
+        return [*_without(ours), "sbatch", "--parsable", str(request.script)]
 
     def read_submitted(self, spoken: Spoken) -> str:
         """Find the batch id. Raise SubmissionUnknown where Slurm may have it nevertheless."""
@@ -135,7 +148,8 @@ class SlurmDialect:
         For how long ended ones are shown is the cluster's MinJobAge, 5 minutes by default.
         """
         row = f"{_ROW}%i{_FIELD}%T{_FIELD}%r{_FIELD}%j"
-        return ["squeue", "--me", "--all", "--noheader", "--states=all", "--sort=i", f"--format={row}"]
+        argv = ["squeue", "--me", "--all", "--noheader", "--states=all", "--sort=i", f"--format={row}"]
+        return [*_without(FILTERS), *argv]
 
     def read_status(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
         """Give what was said about each batch job. An answer of nothing but errors says nothing about any."""
@@ -172,6 +186,11 @@ class SlurmDialect:
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         """Give the command that ends these batch jobs, waiting or running."""
         return ["scancel", *ids]
+
+
+def _without(variables: Sequence[str]) -> list[str]:
+    """Give the words that keep variables from a command."""
+    return ["env", *(word for name in variables for word in ("-u", name))]
 
 
 def _pattern(request: BatchRequest, name: str) -> str:

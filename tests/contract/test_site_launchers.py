@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from hpcharvest.config.loader import load_site, shipped_sites
+from hpcharvest.config.schema import Launcher
+from hpcharvest.engine import launchers
 from hpcharvest.jumbo import command
 from hpcharvest.messenger.protocol import Task
 from hpcharvest.model.ids import Attempt, JobId
@@ -49,6 +51,38 @@ def launcher_of_slurm() -> tuple[str, ...]:
     return argv
 
 
+def submitted(script: Path) -> subprocess.CompletedProcess[str]:
+    """Run a batch script on two nodes of a Slurm."""
+    with service.cluster(2) as slurm:
+        return subprocess.run(
+            ["sbatch", "--wait", str(script)],
+            env={**os.environ, **slurm.environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+def test_payloads_under_srun_share_a_node_where_memory_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the first step takes all memory that the batch job asked for, and the next one waits for its end."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(service, "SLURM_CONF", service.SLURM_CONF.replace("CR_Core", "CR_Core_Memory"))
+    launcher = launchers.words(Launcher(name="srun"), "")
+    payloads = [line(launcher, MEETS, str(tmp_path / "met"), who, nodes=1) for who in "ab"]
+    script = tmp_path / "script.sh"
+    script.write_text(
+        f"#!/bin/bash\n#SBATCH --nodes=2 --exclusive --mem=900 --output={tmp_path}/out --error={tmp_path}/err\n"
+        'read -r N1 N2 <<<"$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd" ")"\n'
+        f"{payloads[0]} &\n{payloads[1]} &\nwait\n"
+    )
+    submitted(script)
+    said = sorted((tmp_path / "out").read_text().splitlines())
+    assert [words.partition(",")[0] for words in said] == ["a met", "b met"], (tmp_path / "err").read_text()
+
+
 def test_payloads_share_a_node_and_each_may_use_all_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --cpus-per-task, each of the two would be bound to the first core."""
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -62,16 +96,7 @@ def test_payloads_share_a_node_and_each_may_use_all_its_cores(tmp_path: Path, mo
         'read -r N1 N2 <<<"$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd" ")"\n'
         f"{alone[0]} &\n{alone[1]} &\nwait\n{ranks}\n"
     )
-    with service.cluster(2) as slurm:
-        ended = subprocess.run(
-            ["sbatch", "--wait", str(script)],
-            env={**os.environ, **slurm.environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
+    ended = submitted(script)
     said = sorted((tmp_path / "out").read_text().splitlines())
     assert ended.returncode == 0, ended.stderr + (tmp_path / "err").read_text()
     cores = len(os.sched_getaffinity(0))

@@ -112,6 +112,24 @@ def test_a_batch_job_is_found_by_its_tag(place: Place) -> None:
     assert place.system.find(request.tag) == batch_id  # also when it has ended
 
 
+def test_what_a_users_shell_wants_of_slurm_changes_neither_batch_job_nor_answer(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wishes = {"JOB_NAME": "mine", "TIMELIMIT": "1", "PARTITION": "debug", "REQUEUE": "1", "ARRAY_INX": "1-3"}
+    for name, value in wishes.items():
+        monkeypatch.setenv(f"SBATCH_{name}", value)
+    for name in ("NAMES", "PARTITION", "ACCOUNT"):
+        monkeypatch.setenv(f"SQUEUE_{name}", "another")
+    request = place.request("sleep 60", partition="regular")
+    batch_id = place.system.submit(request)
+    assert place.system.find(request.tag) == batch_id
+    told = place.slurm.run("scontrol", "show", "job", batch_id, "--oneliner")
+    assert "Partition=regular" in told
+    assert "Requeue=0" in told
+    assert "TimeLimit=00:10:00" in told
+    place.system.cancel([batch_id])
+
+
 def test_the_newest_of_two_with_one_tag_is_found(place: Place) -> None:
     request = place.request("true")
     first = place.system.submit(request)

@@ -255,8 +255,9 @@ def test_a_runner_that_is_heard_of_is_never_closed_on(allocation: Allocation, no
 def test_a_word_that_nobody_knows_is_kept_and_changes_nothing_else(allocation: Allocation) -> None:
     fact = facts.BatchReported(allocation=ALLOCATION, state=BatchState.UNKNOWN, words="?", at=5.0)
     after = apply_to_allocation(allocation, fact, PATIENCE)
-    assert replace(after, batch_words=allocation.batch_words) == allocation
     assert after.batch_words in {"?", allocation.batch_words}
+    if allocation.batch_state is not BatchState.ABSENT:
+        assert replace(after, batch_words=allocation.batch_words) == allocation
 
 
 @given(
@@ -282,3 +283,13 @@ def test_what_a_batch_job_waited_for_is_forgotten_when_it_runs() -> None:
         known = replace(asked, state=AllocationState.SUBMITTED, batch_state=state, batch_words="why")
         fact = facts.RunnerStarted(allocation=ALLOCATION, batch_id="17", nodes=("n1",), at=5.0)
         assert apply_to_allocation(known, fact, PATIENCE).batch_words == left
+
+
+def test_what_is_spoken_of_again_is_absent_no_more_even_if_nobody_knows_the_word() -> None:
+    allocation = Allocation(
+        id=ALLOCATION, queue="Q", shape=Shape(nodes=1, walltime_s=60), tag="tag", state=AllocationState.SUBMITTED
+    )
+    for number, state in enumerate((BatchState.ABSENT, BatchState.UNKNOWN)):
+        fact = facts.BatchReported(allocation=ALLOCATION, state=state, words="?", at=100.0 + number)
+        allocation = apply_to_allocation(allocation, fact, PATIENCE)
+    assert next_allocation_command(allocation, 1e6, PATIENCE) is None

@@ -42,7 +42,8 @@ class PythonDialect(NoAccounting):
 
     def read_status(self, spoken: Spoken) -> Mapping[str, BatchStatus]:
         rows = [line.split() for line in spoken.out.splitlines()]
-        return {row[0]: BatchStatus(id=row[0], state=BatchState.RUNNING, words="", tag=row[1]) for row in rows}
+        states = {row[0]: BatchState(row[2]) if len(row) > 2 else BatchState.RUNNING for row in rows}
+        return {row[0]: BatchStatus(id=row[0], state=states[row[0]], words="", tag=row[1]) for row in rows}
 
     def cancel_argv(self, ids: Sequence[str]) -> Sequence[str]:
         return [*self._argv, *ids]
@@ -96,10 +97,22 @@ def test_a_program_that_is_not_there_is_unreachable() -> None:
         BatchSystem(LocalDialect(["/no/such/program"])).status()
 
 
+def test_a_program_that_is_not_there_is_unreachable_also_behind_env(tmp_path: Path) -> None:
+    for argv, environment in (["env", "-u", "HOME", "no-such-program"], {}), (["no-such-program"], {"A": "b"}):
+        request = replace(REQUEST, folder=tmp_path)
+        with pytest.raises(BatchUnreachable, match="cannot run no-such-program"):
+            BatchSystem(PythonDialect("", argv), environment=environment).submit(request)
+
+
 def test_a_tag_is_found_and_the_newest_of_several() -> None:
     asked = system("print('1 other\\n2 tag\\n3 tag')")
     assert asked.find("tag") == "3"
     assert asked.find("nobody's") == ""
+
+
+def test_of_several_with_a_tag_one_that_is_alive_is_found() -> None:
+    asked = system("print('1 tag\\n2 tag\\n3 tag cancelled')")
+    assert asked.find("tag") == "2"
 
 
 def test_cancelling_what_is_gone_is_no_error() -> None:

@@ -28,19 +28,10 @@ from hpcharvest.model.shape import NodeShape, Shape
 from hpcharvest.providers.capacity import text
 from hpcharvest.providers.capacity.question import Asker, Question, Reader, refuse, said
 from hpcharvest.providers.dialect import Spoken
-from hpcharvest.providers.slurm import VOCABULARY
+from hpcharvest.providers.slurm import FILTERS, VOCABULARY
 
 _ROW, _FIELD = "\x1e", "\x1f"
-_FILTERS = (
-    "SINFO_PARTITION",
-    "SQUEUE_ACCOUNT",
-    "SQUEUE_LICENSES",
-    "SQUEUE_NAMES",
-    "SQUEUE_PARTITION",
-    "SQUEUE_QOS",
-    "SQUEUE_STATES",
-    "SQUEUE_USERS",
-)
+_FILTERS = ("SINFO_PARTITION", *FILTERS)
 """Variables by which a user's shell may have the commands leave things out."""
 _ENV = ("env", *(f"--unset={one}" for one in _FILTERS), "SLURM_TIME_FORMAT=%s")
 
