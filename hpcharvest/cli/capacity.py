@@ -61,7 +61,9 @@ def capacity(
     now = SystemClock().wall()
     output.show(page(found, site.batch, now))
     if not found.heard:
-        raise BatchUnreachable(f"site {site.name}: the batch system has answered nothing at all")
+        reasons = {one.reason for one in found.skipped if not one.command}  # not even asked, for want of a question
+        why = next(iter(reasons), "the batch system has answered nothing at all")
+        raise BatchUnreachable(f"site {site.name}: {why}")
 
 
 def page(found: Capacity, batch: Batch, now: float) -> Page:
