@@ -55,6 +55,8 @@ class Engine:
     gpus: Mapping[str, Words] = field(default_factory=dict)
     """Lets the payload at the node's GPUs, by their vendor; the variable says which of them are its own."""
     image: str = "{image}"
+    failure: int = 0
+    """The exit code by which it says that it could not start the container; 0: it has none that is its own."""
 
 
 _DEVICES: Mapping[str, Words] = {
@@ -78,6 +80,7 @@ _PODMAN = Engine(
         f"--env={prefix}*" for prefix in ("PMI", "MPI", "OMPI_", "PRTE_", "PALS_", "SLURM_", "FLUX_", "JSM_", "ALPS_")
     ),
     gpus={"nvidia": ("--device=nvidia.com/gpu=all",), **_DEVICES},
+    failure=125,
 )
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(

@@ -35,7 +35,7 @@ ASK_S = 60.0
 """Seconds that an engine gets to look into its store."""
 
 _NEVER = re.compile(
-    r"manifest unknown|not found in manifest|name unknown|no such (file|image|manifest)|repository does not exist"
+    r"manifest unknown|not found in manifest|name unknown|no such (image|manifest)|repository does not exist"
     r"|requested access to the resource is denied|unauthorized|invalid reference|invalid tar header|payload does not"
     r" match any of the supported|image not known",
     re.IGNORECASE,

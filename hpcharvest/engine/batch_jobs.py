@@ -95,10 +95,10 @@ class BatchJobs:
         except (StorageUnavailable, MessageNotUnderstood):
             return ""
 
-    def end_stray(self, site: str, batch_id: str, number: AllocationId) -> None:
-        """End a batch job that is no live allocation's; its runner, if it has one, is asked to leave."""
+    def end_stray(self, site: str, batch_id: str, number: AllocationId | None) -> None:
+        """End a batch job; if it is that of an allocation that is over, `number`, its runner is asked to leave."""
         try:
-            if self.mailbox(number).folder.is_dir():
+            if number is not None and self.mailbox(number).folder.is_dir():
                 self.mailbox(number).leave_kill_all()
             self._systems[site].cancel([batch_id])
         except HarvestError as error:

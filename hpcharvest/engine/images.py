@@ -84,5 +84,10 @@ def wrap(argv: tuple[str, ...], job: Job, queue: Queue, folders: Folders, images
     return containers.wrap(site.container, inside, argv)
 
 
+def failure(job: Job, queue: Queue) -> int:
+    """Give the exit code by which the engine says that it could not start the job's container; 0: there is none."""
+    return containers.ENGINES[queue.site.container.engine].failure if name_of(job.spec, queue) else 0
+
+
 def _reads(*folders: Path | None) -> tuple[str, ...]:
     return tuple(str(folder) for folder in folders if folder is not None)

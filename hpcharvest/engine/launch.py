@@ -136,6 +136,7 @@ def task(job: Job, queue: Queue, folders: Folders, images: Mapping[str, str]) ->
         attempt=job.attempt,
         argv=whole,
         contained=whole is not argv,
+        engine_failure=containers.failure(job, queue),
         env=dict(queue.payload.environment),
         folder=str(folders.attempt(job.id, job.attempt)),
         links={file.lfn: str(inputs / file.lfn) for file in spec.inputs},

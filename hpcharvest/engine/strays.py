@@ -54,7 +54,9 @@ class Fate(Enum):
     ADOPT = auto()
     """Its allocation waits for it: the answer to the submission was lost."""
     END = auto()
-    """Its allocation is over, or has another batch job."""
+    """Its allocation is over."""
+    WITHDRAW = auto()
+    """Its allocation has another batch job, whose runner must hear nothing of it."""
     LEAVE = auto()
     """It is none, any more or yet."""
     ASK = auto()
@@ -70,7 +72,9 @@ def fate(found: BatchStatus, allocation: Allocation | None, now: float, grace_s:
     if allocation.state is AllocationState.ENDED:
         return Fate.END if now >= allocation.since + grace_s else Fate.LEAVE
     if allocation.batch_id:
-        return Fate.END
+        # Of two that run, one has won the journal, and the other leaves by itself. Which one, the journal tells; until
+        # then it may be this one, whatever id the allocation has.
+        return Fate.WITHDRAW if found.state is BatchState.PENDING else Fate.LEAVE
     return Fate.ADOPT if allocation.submissions else Fate.LEAVE
 
 
@@ -94,6 +98,8 @@ class Strays:
             if what is Fate.ADOPT:
                 logger.warning("batch job %s is that of allocation %s: it is taken over", found.id, number)
                 turn.tell_allocation(facts.Submitted(allocation=number, batch_id=found.id, at=event.at))
+            elif what is Fate.WITHDRAW:
+                self._end(event.site, found, None)
             elif what is Fate.END or (what is Fate.ASK and self._is_ours(number, found)):
                 self._end(event.site, found, number)
 
@@ -111,7 +117,7 @@ class Strays:
             )
         return False
 
-    def _end(self, site: str, found: BatchStatus, number: AllocationId) -> None:
+    def _end(self, site: str, found: BatchStatus, number: AllocationId | None) -> None:
         logger.warning("batch job %s (%s) is wanted by nobody any more: it is ended", found.id, found.tag)
         self._hands.carry_out(
             Kind.BATCH, ("stray", site, found.id), lambda: self._effects.end_stray(site, found.id, number)

@@ -60,8 +60,9 @@ class Asked:
     next_question: float = 0.0
     failures: int = 0
     """How often in a row it did not answer."""
-    answered: bool = False
-    """Whether it ever was; until then it is asked even if no allocation is alive, for strays."""
+    tidy: bool = False
+    """Whether it was asked since the last allocation ended, and told of no strays; until then it is asked even if no
+    allocation is alive."""
     unknown: set[str] = field(default_factory=set)
     """Words of its own that we do not know, and that people were told of."""
 
@@ -130,8 +131,10 @@ class Watch:
     def forget(self, number: AllocationId) -> None:
         """Look no more after an allocation."""
         with self._lock:
-            self._watched.pop(number, None)
+            one = self._watched.pop(number, None)
             self._batch_ids.pop(number, None)
+            if one is not None and one.site in self._sites:
+                self._sites[one.site].tidy = False  # its batch job may be there still
 
     def _run(self, do: Callable[[], float], wake: threading.Event) -> None:
         while not self._stop.is_set():
@@ -169,7 +172,9 @@ class Watch:
                     for n, one in self._watched.items()
                     if one.site == site and n in self._batch_ids
                 }
-            if (ids or not asked.answered) and now >= asked.next_question:
+                wanted = (ids or not asked.tidy) and now >= asked.next_question
+                asked.tidy = asked.tidy or wanted
+            if wanted:
                 asked.next_question = now + self._patience.batch_poll_s
                 self._ask(site, asked, ids)
         self.questions += 1
@@ -207,14 +212,16 @@ class Watch:
             if not asked.failures:
                 logger.warning("the batch system of %s says nothing: %s; will ask again", site, error)
             asked.failures += 1
+            asked.tidy = False
             pause = self._patience.batch_poll_s * min(2**asked.failures, LONGEST_BACKOFF)
             asked.next_question = self._clock.steady() + pause
             return
         if asked.failures:
             logger.info("the batch system of %s answers again", site)
-        asked.failures, asked.answered = 0, True
+        asked.failures = 0
         at = self._clock.wall()
         if found := strays(said, {batch_id for batch_id, _ in ids.values()}, self._harvester_id):
+            asked.tidy = False
             self._events.put(StraysSeen(site=site, found=found, at=at))
         self._tell_unknown(site, asked, said)
         for number, (batch_id, _) in ids.items():

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
+from hpcharvest.jumbo.folder import STARTED
 from hpcharvest.messenger.protocol import Task
+
+_RANKS: Final = ("SLURM_PROCID", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PALS_RANKID", "ALPS_APP_PE")
+"""Where launchers tell a process which rank it is."""
+_FIRST: Final = "".join(f"${{{name}:-" for name in _RANKS) + "0" + "}" * len(_RANKS)
+_WITNESS: Final = ("/bin/sh", "-c", f'[ "{_FIRST}" != 0 ] || : >"$0"; exec "$@"')
+"""Leaves a file, whose name follows, and becomes the payload: so a launcher that fails by itself is told from a payload
+that does. One rank does it, where the launcher says which is the first."""
 
 
 def words(task: Task, nodes: Sequence[str], launcher: Sequence[str], *, here: bool) -> list[str]:
@@ -27,6 +36,17 @@ def words(task: Task, nodes: Sequence[str], launcher: Sequence[str], *, here: bo
         "{gpus}": str(task.gpus),
     }
     return [_filled(word, values) for word in launcher] + list(task.argv)
+
+
+def is_launched(argv: Sequence[str], task: Task) -> bool:
+    """Whether it is a launcher that starts the payload."""
+    return len(argv) > len(task.argv)
+
+
+def witnessed(argv: Sequence[str], task: Task) -> list[str]:
+    """Put the witness of its start between a launcher and the payload."""
+    launcher = len(argv) - len(task.argv)
+    return [*argv[:launcher], *_WITNESS, f"{task.folder}/{STARTED}", *task.argv]
 
 
 def _filled(word: str, values: dict[str, str]) -> str:

@@ -12,6 +12,8 @@ from hpcharvest.messenger.protocol import Task
 
 STDOUT: Final = "stdout.txt"
 STDERR: Final = "stderr.txt"
+STARTED: Final = ".started"
+"""Is there when a launcher has started the payload."""
 LONGEST_NAME: Final = 255
 """In bytes, on every file system we know."""
 

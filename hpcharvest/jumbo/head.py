@@ -158,7 +158,10 @@ class Head:
         mark = kin.Mark(self._manifest.tag, surroundings.restart, task.job, task.attempt)
         here = surroundings.is_here(place.nodes[0])
         argv = command.words(task, place.nodes, self._manifest.launcher, here=here)
-        bound = gpus.bound(self._manifest, place.gpus, self._environment)
+        launched = command.is_launched(argv, task)
+        argv = command.witnessed(argv, task) if launched else argv
+        alone = here and len(place.nodes) == 1
+        bound = gpus.bound(self._manifest, place.gpus, self._environment, here=alone)
         environment = {**self._environment, **task.env, **bound, kin.MARK_VARIABLE: str(mark)}
         process = slot.start(task, argv, environment, self._stdin)
         if isinstance(process, Stop):
@@ -166,7 +169,7 @@ class Head:
             self._conclude(task, process, node=",".join(place.nodes))
             return
         at = self._clock.wall()
-        one = Slot(task=task, place=place, mark=mark, process=process, started_at=at)
+        one = Slot(task=task, place=place, mark=mark, process=process, started_at=at, launched=launched)
         self._running[process.pid] = one
         started = PayloadStarted(at=at, job=task.job, attempt=task.attempt, node=one.node)
         self._link.add(started, self._clock.steady())
@@ -186,7 +189,7 @@ class Head:
                 os.waitpid(pid, 0)  # an orphan that became ours
 
     def _ended(self, one: Slot) -> None:
-        outcome = verdict.judge(one.task, one.node, one.reap(self._clock.wall()), one.stop)
+        outcome = verdict.judge(one.task, one.node, one.reap(self._clock.wall()), one.stop, launched=one.launched)
         if one.task.log is None or outcome.result is PayloadResult.NOT_RUN:
             self._finish(one, outcome)
             return

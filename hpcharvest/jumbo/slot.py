@@ -30,6 +30,8 @@ class Slot:
     process: subprocess.Popen[bytes]
     started_at: float
     """Wall seconds."""
+    launched: bool = False
+    """Whether the process is a launcher, which starts the payload."""
     stop: Stop | None = None
     """Why we stop it; the first reason counts."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hpcharvest.jumbo.folder import STDERR
+from hpcharvest.jumbo.folder import STARTED, STDERR, STDOUT
 from hpcharvest.messenger.protocol import Task
 from hpcharvest.model.job import PayloadOutcome
 from hpcharvest.model.states import PayloadResult
@@ -41,9 +41,12 @@ class Stop:
     reason: str
 
 
-def judge(task: Task, node: str, ending: Ending, stop: Stop | None) -> PayloadOutcome:
-    """Make the outcome. DONE is: exit code 0, every promised output there, and nobody was stopping it."""
-    verdict = stop or _own_doing(task, ending)
+def judge(task: Task, node: str, ending: Ending, stop: Stop | None, *, launched: bool = False) -> PayloadOutcome:
+    """Make the outcome. DONE is: exit code 0, every promised output there, and nobody was stopping it.
+
+    `launched`: the process was a launcher; one that fails before it has started the payload is not the payload's doing.
+    """
+    verdict = stop or (_launchers_doing(task, ending) if launched else None) or _own_doing(task, ending)
     return PayloadOutcome(
         result=verdict.result,
         exit_code=ending.code if ending.code >= 0 else None,
@@ -63,9 +66,29 @@ def never_ran(stop: Stop, node: str, now: float) -> PayloadOutcome:
     return PayloadOutcome(result=stop.result, reason=stop.reason, node=node, ended_at=now)
 
 
+def _launchers_doing(task: Task, ending: Ending) -> Stop | None:
+    """Say how a launcher failed by itself; None: it did not, or the payload was started."""
+    if ending.code == 0 or _was_started(task.folder):
+        return None
+    words = _last_words(f"{task.folder}/{STDERR}")
+    told = f"the launcher {_ended_how(ending.code)} and started no payload"
+    return Stop(PayloadResult.NOT_RUN, f"{told}{': ' if words else ''}{words}")
+
+
+def _was_started(folder: str) -> bool:
+    """Whether a payload was started in its folder. Where that cannot be seen, it was: nothing may run twice by that."""
+    try:
+        names = {one.name for one in Path(folder).iterdir()}  # a listing is a fresh look, also on NFS
+        return STARTED in names or Path(folder, STDOUT).stat().st_size > 0
+    except OSError:
+        return True
+
+
 def _own_doing(task: Task, ending: Ending) -> Stop:
     if ending.code:
         words = _last_words(f"{task.folder}/{STDERR}")
+        if ending.code == task.engine_failure:
+            return Stop(PayloadResult.NOT_RUN, f"its container could not be started: {words}")
         return Stop(PayloadResult.FAILED, f"the payload {_ended_how(ending.code)}{': ' if words else ''}{words}")
     missing = [name for name in task.outputs if not _is_output(task.folder, name)]
     if missing:

@@ -94,6 +94,8 @@ class Task:
     ranks_per_node: int = 1
     contained: bool = False
     """Whether argv begins with a container engine, whose absence is not the payload's doing."""
+    engine_failure: int = 0
+    """The exit code by which that engine says that it could not start the container; 0: it has none of its own."""
 
     @property
     def key(self) -> Key:

@@ -19,9 +19,7 @@ WANTED_CLOCKS = ("resources_used", "Resource_List")
 JOB_ID = r"[0-9]+(?:\[[0-9]*\])?(?:\.[^\s\"]+)?"
 
 _HEAD = re.compile(rf'^(?P<indent>[ \t]+)"(?P<id>{JOB_ID})"[ \t]*:[ \t]*\{{[ \t]*$', re.MULTILINE)
-_PAIR = re.compile(
-    rf'^(?P<indent>[ \t]+)"(?P<name>{"|".join(WANTED)})"[ \t]*:[ \t]*(?P<value>.*?),?[ \t]*$', re.MULTILINE
-)
+_PAIR = re.compile(rf'^(?P<indent>[ \t]+)"(?P<name>{"|".join(WANTED)})"[ \t]*:(?P<value>.*)$', re.MULTILINE)
 _TEXT_HEAD = re.compile(rf"^Job Id: *({JOB_ID})[ \t\r]*$", re.MULTILINE)
 _NAMES = "|".join((*WANTED, *(rf"{name}\.walltime" for name in WANTED_CLOCKS)))
 _TEXT_PAIR = re.compile(rf"^ {{4}}({_NAMES}) = (.*(?:\n\t.*)*)$", re.MULTILINE)
@@ -96,7 +94,7 @@ def _lines(piece: str) -> Attributes:
     first = re.match(r"\s*?\n?([ \t]+)", piece)
     for pair in _PAIR.finditer(piece):
         if first and pair["indent"] == first[1]:
-            found.setdefault(pair["name"], _value(pair["value"]))
+            found.setdefault(pair["name"], _value(pair["value"].strip().removesuffix(",").rstrip()))
     return found
 
 

@@ -7,6 +7,7 @@ host's is never spoken to.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -21,6 +22,8 @@ from typing import Final
 
 import psutil
 
+logger = logging.getLogger(__name__)
+
 _PROGRAMS: Final = {
     "slurm-wlm": ("slurmctld", "slurmd", "sbatch", "squeue", "sacct"),
     "munge": ("munged",),
@@ -28,6 +31,7 @@ _PROGRAMS: Final = {
     "mariadb-server": ("mariadbd", "mariadb-install-db"),
 }
 _UP_S: Final = 60.0
+START_TRIES: Final = 3
 _DATABASE_OPTIONS: Final = (
     "--no-defaults",
     "--user=root",
@@ -74,6 +78,13 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={ports[accounting]}
 AccountingStoragePass={folder}/munge.socket"""
 NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+QOS: Final = {
+    "requeued": ("PreemptMode=requeue",),
+    "cancelled": ("PreemptMode=cancel",),
+    "urgent": ("Preempt=requeued,cancelled", "Priority=1000"),
+    "few": ("MaxSubmitJobsPerUser=2", "MaxWall=00:30:00"),
+}
+"""Qualities of service, each with its rules."""
 SLURMDBD_CONF = """\
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
@@ -203,35 +214,62 @@ class Slurm:
 
 
 @contextmanager
-def cluster(nodes: int = 3, *, cores: int = 4, accounting: bool = False, gpus: int = 0) -> Iterator[Slurm]:
+def cluster(
+    nodes: int = 3, *, cores: int = 4, accounting: bool = False, gpus: int = 0, qos: bool = False
+) -> Iterator[Slurm]:
     """Run a Slurm of so many nodes, two at least, that pretend to have so many cores; with `accounting` there is sacct.
 
-    Each node has `gpus` that are counted and handed out like others, and are not there. RuntimeError, with all logs, if
-    it does not come up; see `why_not` first.
+    Each node has `gpus` that are counted and handed out like others, and are not there. With `qos`, which wants
+    `accounting`, there are those of `QOS`, and they decide who preempts whom. RuntimeError, with all logs, if it does
+    not come up; see `why_not` first.
     """
-    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    slurm = Slurm(folder=folder, nodes=tuple(f"n{number + 1}" for number in range(nodes)), cores=cores)
+    slurm = _patiently_started(nodes, cores=cores, accounting=accounting, gpus=gpus, qos=qos)
     try:
-        _configure(slurm, accounting=accounting)
-        if gpus:
-            _count_gpus(slurm, gpus)
-        _start(slurm, accounting=accounting)
         yield slurm
         with suppress(subprocess.CalledProcessError):
             slurm.run("scancel", "--user=root")
             slurm.wait(lambda: not slurm.run("squeue", "-h"), "all batch jobs are gone")
     finally:
-        slurm.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(slurm)
+
+
+def _patiently_started(nodes: int, *, cores: int, accounting: bool, gpus: int, qos: bool) -> Slurm:
+    """Start a cluster, anew if need be: between our looking for free ports and our using them, others may take them."""
+    for tries_left in reversed(range(START_TRIES)):
+        folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+        slurm = Slurm(folder=folder, nodes=tuple(f"n{number + 1}" for number in range(nodes)), cores=cores)
+        try:
+            _configure(slurm, accounting=accounting)
+            if gpus:
+                _count_gpus(slurm, gpus)
+            if qos:
+                _let_qos_rule(slurm)
+            _start(slurm, accounting=accounting)
+            if qos:
+                _make_qos(slurm)
+        except RuntimeError as error:
+            _remove(slurm)
+            if not tries_left:
+                raise
+            logger.warning("Slurm did not come up, and is started once more: %s", error)
+        except BaseException:
+            _remove(slurm)
+            raise
+        else:
+            return slurm
+    raise AssertionError("the last turn returns or raises")
+
+
+def _remove(slurm: Slurm) -> None:
+    slurm.close()
+    shutil.rmtree(slurm.folder, ignore_errors=True)
 
 
 def _configure(slurm: Slurm, *, accounting: bool) -> None:
     folder, host = slurm.folder, socket.gethostname().partition(".")[0]
     ports = _free_ports("controller", "accounting", "database", *slurm.nodes)
     lines = [NODE.format(name=name, host=host, port=ports[name], cores=slurm.cores) for name in slurm.nodes]
-    kept = (
-        ACCOUNTING.format(folder=folder, ports=ports) if accounting else "AccountingStorageType=accounting_storage/none"
-    )
+    kept = ACCOUNTING.format(folder=folder, ports=ports) if accounting else NO_ACCOUNTING
     text = SLURM_CONF.format(folder=folder, host=host, ports=ports, nodes="\n".join(lines), accounting=kept)
     (folder / "slurm.conf").write_text(text)
     (folder / "slurmdbd.conf").write_text(SLURMDBD_CONF.format(folder=folder, host=host, ports=ports))
@@ -250,6 +288,18 @@ def _count_gpus(slurm: Slurm, gpus: int) -> None:
     nodes = conf.read_text().replace(" State=UNKNOWN", f" Gres=gpu:{gpus} State=UNKNOWN")
     conf.write_text(f"GresTypes=gpu\n{nodes}")
     (slurm.folder / "gres.conf").write_text(f"Name=gpu File=/dev/tty[0-{gpus - 1}]\n")
+
+
+def _let_qos_rule(slurm: Slurm) -> None:
+    conf = slurm.folder / "slurm.conf"
+    text = conf.read_text().replace("preempt/partition_prio", "preempt/qos")
+    conf.write_text(f"AccountingStorageEnforce=associations,limits,qos\n{text}")
+
+
+def _make_qos(slurm: Slurm) -> None:
+    for name, rules in QOS.items():
+        slurm.run("sacctmgr", "--immediate", "add", "qos", name, *rules)
+    slurm.run("sacctmgr", "--immediate", "modify", "user", "root", "set", f"qos+={','.join(QOS)}")
 
 
 def _start(slurm: Slurm, *, accounting: bool) -> None:

@@ -21,11 +21,12 @@ from parsl.executors import HighThroughputExecutor
 from parsl.jobs.states import JobState
 
 from hpcharvest.model.shape import Shape
+from hpcharvest.providers.parsl_block import MEANINGS
 from hpcharvest.providers.parsl_face import BatchProvider, unique_tag
 from hpcharvest.sandbox.batch.cluster import Cluster
 from hpcharvest.sandbox.batch.settings import Settings
 from tests import worlds
-from tests.services.places import PLACES, Place
+from tests.services.places import PARAMS, PLACES, Place
 
 PAGE = Path(__file__).parents[2] / "docs" / "parsl.md"
 PROGRAMS = Path(sys.executable).parent
@@ -43,7 +44,7 @@ command = {command}
 """
 
 
-@pytest.fixture(scope="module", params=list(PLACES))
+@pytest.fixture(scope="module", params=PARAMS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}")
@@ -113,13 +114,17 @@ def test_a_block_that_breaks_is_told_with_its_own_words(place: Place, tmp_path: 
     assert (told.stdout, told.stderr_summary) == ("out\n", "no such module\n")
 
 
-@pytest.mark.parametrize(("how", "reason"), [("preempt", "was preempted"), ("lose_node", "lost a node")])
-def test_a_block_tells_why_it_ended(place: Place, how: str, reason: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["preempt", "lose_node"])
+def test_a_block_tells_why_it_ended(place: Place, how: str, tmp_path: Path) -> None:
+    disturb, end = {"preempt": (place.preempt, place.preempted), "lose_node": (place.lose_node, place.lost_node)}[how]
+    state, reason = MEANINGS[end]
+    assert state is not None
     mine = provider(place, place.folder / tmp_path.name)
-    block = mine.submit_shape("sleep 300", Shape(nodes=2, walltime_s=300), unique_tag(how.replace("_", "-")))
+    shape = Shape(nodes=2, walltime_s=300, partition=place.partition)
+    block = mine.submit_shape("sleep 300", shape, unique_tag(how.replace("_", "-")))
     until(mine, block, JobState.RUNNING)
-    getattr(place, how)(block)
-    until(mine, block, JobState.FAILED)
+    disturb(block)
+    until(mine, block, state)
     place.recover()
     message = mine.status([block])[0].message
     assert message is not None

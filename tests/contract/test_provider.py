@@ -11,13 +11,10 @@ from hpcharvest.errors import BatchUnreachable, SubmissionRefused
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.script import render
-from tests.services.places import PLACES, Place
+from tests.services.places import PARAMS, PLACES, Place
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.needs("slurm") if name == "slurm" else ()) for name in PLACES],
-)
+@pytest.fixture(scope="module", params=PARAMS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with PLACES[request.param](tmp_path_factory.mktemp(request.param)) as made:
         yield made

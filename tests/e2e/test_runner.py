@@ -365,6 +365,21 @@ def test_a_sleeping_head_costs_nothing(allocation: Allocation) -> None:
 
 
 @pytest.mark.needs("mpi")
+def test_a_launcher_that_cannot_start_a_payload_costs_no_job_of_its_own(allocation: Allocation) -> None:
+    allocation.task("exit 3", mpi=True)
+    assert allocation.start(launcher=("sh", "-c", "echo no nodes >&2; exit 1")).wait(PATIENCE_S) == ExitCode.LEFT
+    outcome = allocation.outcomes()[1]
+    assert outcome.result is PayloadResult.NOT_RUN
+    assert "started no payload: no nodes" in outcome.reason
+
+
+def test_a_payload_that_fails_under_a_launcher_has_failed(allocation: Allocation) -> None:
+    allocation.task("exit 3", mpi=True)
+    assert allocation.start(launcher=("env",)).wait(PATIENCE_S) == ExitCode.LEFT
+    outcome = allocation.outcomes()[1]
+    assert (outcome.result, outcome.exit_code) == (PayloadResult.FAILED, 3)
+
+
 def test_tasks_of_mpi_go_through_the_launcher(allocation: Allocation) -> None:
     launcher = (str(MPIEXEC), "-launcher", "fork", "-hosts", "{hosts}", "-ppn", "{ranks_per_node}", "-n", "{ranks}")
     allocation.task("echo rank $PMI_RANK of $PMI_SIZE", nodes=2, cores=2, mpi=True, ranks_per_node=2)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from hpcharvest.model.shape import NodeShape, Shape
 from hpcharvest.model.states import BatchState
 from hpcharvest.providers.batch import BatchSystem
@@ -220,3 +222,10 @@ PLACES: Final[dict[str, Callable[[Path], AbstractContextManager[Place]]]] = {
     "torque": _faced("torque", lambda: _pbs("torque"), too_large="feasible nodes"),
 }
 """Makes each provider's place in a folder; it is gone at the end of the context."""
+
+SERVICES: Final = {"slurm": "slurm"}
+"""What a place needs that may not be there, by the names in `tests/conftest.py`."""
+PARAMS: Final = [
+    pytest.param(name, marks=pytest.mark.needs(SERVICES[name]) if name in SERVICES else ()) for name in PLACES
+]
+"""The names of all places, for fixtures."""

@@ -101,6 +101,13 @@ def test_a_job_without_an_image_is_started_as_ever() -> None:
     plain = launch.task(job(), queue(Container(engine="podman")), FOLDERS, {})
     assert plain.argv == ("/opt/trf/simulate", "--events", "a b")
     assert not plain.contained
+    assert not plain.engine_failure
+
+
+def test_the_runner_knows_how_an_engine_says_that_it_failed_itself() -> None:
+    for engine, code in (("podman", 125), ("docker", 125), ("apptainer", 0)):
+        here = queue(Container(engine=engine), image=NAME)  # type: ignore[arg-type]  # one of these words
+        assert launch.task(job(), here, FOLDERS, {NAME: NAME}).engine_failure == code
 
 
 def test_the_jobs_image_goes_before_its_queues_and_that_before_the_sites() -> None:

@@ -40,13 +40,19 @@ def test_other_names_are_none_of_ours(tag: str) -> None:
         (replace(MINE, submissions=0), Fate.LEAVE),
         (replace(MINE, tag="me-7-ffffff"), Fate.LEAVE),
         (replace(MINE, state=AllocationState.SUBMITTED, batch_id="42"), Fate.LEAVE),
-        (replace(MINE, state=AllocationState.RUNNING, batch_id="41"), Fate.END),
+        (replace(MINE, state=AllocationState.RUNNING, batch_id="41"), Fate.LEAVE),
         (replace(MINE, state=AllocationState.ENDED, since=NOW - 59), Fate.LEAVE),
         (replace(MINE, state=AllocationState.ENDED, since=NOW - 60), Fate.END),
     ],
 )
 def test_the_fate_of_a_stray(allocation: Allocation | None, wanted: Fate) -> None:
     assert fate(FOUND, allocation, NOW, GRACE_S) is wanted
+
+
+def test_one_that_waits_is_withdrawn_if_its_allocation_has_another() -> None:
+    waiting = replace(FOUND, state=BatchState.PENDING)
+    for state in (AllocationState.SUBMITTED, AllocationState.RUNNING):
+        assert fate(waiting, replace(MINE, state=state, batch_id="41"), NOW, GRACE_S) is Fate.WITHDRAW
 
 
 def test_strays_are_alive_ours_and_unknown() -> None:

@@ -114,6 +114,7 @@ def test_a_half_written_image_is_never_an_image(files: Place) -> None:
         ("Error: unauthorized: access to the requested resource is not authorized", ImageRefused),
         ("Error: pinging container registry: dial tcp: lookup x.example: no such host", ImageUnavailable),
         ("Error: toomanyrequests: rate limit", ImageUnavailable),
+        ("Error: stat /run/user/1000: no such file or directory", ImageUnavailable),
         ("Error: write /var/tmp/x: no space left on device", ImageUnavailable),
     ],
 )

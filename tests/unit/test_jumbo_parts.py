@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import stat
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -57,6 +58,32 @@ def test_the_launcher_is_filled_in_and_the_payload_is_left_alone(tmp_path: Path)
     assert words == ["mpiexec", "-hosts=n1,n2", "2", "4", "2", "2", "4", "{other}", "pay", "{hosts}"]
 
 
+def test_a_launcher_starts_a_witness_that_becomes_the_payload(tmp_path: Path) -> None:
+    one = task(tmp_path, mpi=True)
+    assert not command.is_launched(list(one.argv), one)
+    words = command.witnessed(["srun", "-n2", *one.argv], one)
+    assert words[:3] == ["srun", "-n2", "/bin/sh"]
+    assert words[-3:] == [f"{tmp_path}/.started", *one.argv]
+    script = ["/bin/sh", *words[3:5], f"{tmp_path}/.started", "echo", "$HOME"]
+    for rank, started in ({"SLURM_PROCID": "1"}, False), ({"PMI_RANK": "0"}, True):
+        told = subprocess.run(script, env=rank, capture_output=True, text=True, check=True).stdout
+        assert (told, (tmp_path / ".started").exists()) == ("$HOME\n", started)
+
+
+def test_a_launcher_that_fails_before_it_starts_the_payload_is_not_the_payloads_doing(tmp_path: Path) -> None:
+    one = task(tmp_path, mpi=True)
+    (tmp_path / "stdout.txt").touch()
+    (tmp_path / "stderr.txt").write_text("srun: error: Unable to create step\n")
+    found = verdict.judge(one, "n1", ending(1), None, launched=True)
+    assert found.result is PayloadResult.NOT_RUN
+    assert found.reason.endswith("exit code 1 and started no payload: srun: error: Unable to create step")
+    assert verdict.judge(one, "n1", ending(1), None).result is PayloadResult.FAILED
+    for sign, text in ("stdout.txt", "words\n"), (".started", ""):
+        (tmp_path / sign).write_text(text)
+        assert verdict.judge(one, "n1", ending(1), None, launched=True).result is PayloadResult.FAILED
+        (tmp_path / sign).write_text("")
+
+
 def test_ranks_that_outnumber_the_cores_have_one_each(tmp_path: Path) -> None:
     words = command.words(task(tmp_path, mpi=True, ranks_per_node=7), ["n1"], ("{ranks}", "{cores}"), here=True)
     assert words[:2] == ["7", "1"]
@@ -75,6 +102,16 @@ def test_a_container_engine_that_is_missing_is_not_the_payloads_doing(
         stop = slot.start(one, ["/nowhere/engine"], {}, stdin.fileno())
     assert isinstance(stop, Stop)
     assert stop.result is result
+
+
+def test_a_container_that_its_engine_could_not_start_is_not_the_payloads_doing(tmp_path: Path) -> None:
+    one = dataclasses.replace(task(tmp_path), contained=True, engine_failure=125)
+    (tmp_path / folder.STDERR).write_text("Error: docker.io/a/b:1: image not known\n")
+    outcome = judged(one, 125)
+    assert outcome.result is PayloadResult.NOT_RUN
+    assert "image not known" in outcome.reason
+    assert judged(one, 1).result is PayloadResult.FAILED
+    assert judged(task(tmp_path), 125).result is PayloadResult.FAILED
 
 
 def test_surroundings_are_read_from_the_environment() -> None:

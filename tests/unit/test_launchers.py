@@ -86,6 +86,14 @@ def test_a_payload_is_bound_to_its_gpus_by_the_names_that_they_have(
     assert gpus.bound(manifest, taken, {variable: told} if told else {}) == bound
 
 
+def test_names_that_gpus_have_on_one_host_only_are_not_used_on_another() -> None:
+    manifest = Manifest(
+        allocation=AllocationId(1), tag="t", cores_per_node=8, tasks=(), gpus_per_node=2, gpu_variable="V"
+    )
+    assert gpus.bound(manifest, 0b10, {"V": "GPU-a,GPU-b"}, here=False) == {"V": "1"}
+    assert gpus.bound(manifest, 0b10, {"V": "6,7"}, here=False) == {"V": "7"}
+
+
 def test_one_gpu_that_nobody_named_is_the_first() -> None:
     manifest = Manifest(
         allocation=AllocationId(1), tag="t", cores_per_node=8, tasks=(), gpus_per_node=1, gpu_variable="V"

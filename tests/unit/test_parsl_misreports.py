@@ -1,7 +1,9 @@
 """Where Parsl's own SlurmProvider misreports, as was seen on a real Slurm, ours must not: each case, by real answers.
 
 The commands are programs in PATH that say what was recorded; where the case needs an answer that was not recorded, its
-rows are those of the same commands.
+rows are those of the same commands. What PBSProProvider misreports is tried behind PBS's command line, in
+tests/contract/test_parsl_face.py and test_provider.py (other blocks when only the first is answered, failures and ends
+called completed, nodes put together), and in test_pbs_dialect.py (one block that the server knows no more).
 """
 
 from __future__ import annotations

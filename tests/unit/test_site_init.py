@@ -110,7 +110,7 @@ def test_a_slurm_is_written_down(tmp_path: Path) -> None:
     assert (site.allocation.min_nodes, site.allocation.max_nodes) == (1, 4)
     assert site.allocation.max_walltime_s == 86_400
     assert site.batch.account == ""  # there are two: physics and root
-    assert site.batch.options == ("--exclusive",)
+    assert site.batch.options == ("--exclusive", "--mem=0")
     assert site.batch.environment == {"SLURM_CONF": "/etc/it's/slurm.conf"}
     assert site.launcher.name == "srun"
     assert site.software.python == Path("/opt/python/bin/python3")

@@ -68,7 +68,7 @@ def holes(spoken: Spoken) -> Sequence[Statement]:
     refuse(spoken)
     found = []
     for chunk in re.split(r"^(?=SLOTS:)", spoken.out, flags=re.MULTILINE):
-        runtime, hosts = (re.search(rf"^\s*{key}:(.*)$", chunk, re.MULTILINE) for key in ("RUNTIME", "HOSTS"))
+        runtime, hosts = (re.search(rf"^[ \t]*{key}:(.*)$", chunk, re.MULTILINE) for key in ("RUNTIME", "HOSTS"))
         if runtime is None or hosts is None:
             continue
         seconds = None if runtime[1].strip() == "UNLIMITED" else _span(runtime[1])
@@ -117,7 +117,7 @@ def _queues(out: str) -> Iterator[Limit]:
         # Where there are default limits too, the two kinds have headers of their own.
         _, maximum, most = chunk.partition("MAXIMUM LIMITS:")
         told = most.partition("DEFAULT LIMITS:")[0] if maximum else chunk.partition("DEFAULT LIMITS:")[0]
-        run = re.search(r"RUNLIMIT\s*\n\s*([0-9]{1,9})(?:\.[0-9]+)?\s*min", told)
+        run = re.search(r"RUNLIMIT[ \t]*\n[ \t]*([0-9]{1,9})(?:\.[0-9]+)?\s*min", told)
         yield Limit(
             kind=LimitKind.QUEUE,
             name=name[1],

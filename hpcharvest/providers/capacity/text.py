@@ -17,7 +17,6 @@ _TO_MB = {"": 1 / (1 << 20), "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _NAME = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
 _PIECE = re.compile(r"\[[^\[\]]*\]|[^\[\]]+")
-_ZONE = re.compile(r"\s*\([^()]*\)$")
 _MOMENTS = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Y %z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
 
 
@@ -50,7 +49,9 @@ def slurm_span(text: str) -> int | None:
 
 def moment(text: object) -> float | None:
     """Read a moment, in wall seconds: seconds since the epoch, or a date in local time unless it says another zone."""
-    words = _ZONE.sub("", str(text).strip())
+    words = str(text).strip()
+    if words.endswith(")"):  # the zone's name, behind its number
+        words = words.rpartition("(")[0].rstrip()
     if re.fullmatch(r"[0-9]{6,12}(\.[0-9]+)?", words):
         return float(words)
     for form in _MOMENTS:
@@ -95,7 +96,7 @@ def _piece(text: str) -> Sequence[str]:
     numbers: list[str] = []
     for match in ranges:
         first, last = match[1], match[2] or match[1]
-        if int(last) - int(first) > MOST_NODES:
+        if len(numbers) + int(last) - int(first) > MOST_NODES:
             return ()
         numbers += [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
     return numbers

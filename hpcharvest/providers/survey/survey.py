@@ -73,8 +73,8 @@ def _seen(place: Surroundings, scheduler: Scheduler, found: Capacity, wanted: st
 def _options(dialect: str, gpus: int) -> Iterator[Seen]:
     """Ask Slurm for whole nodes, which it gives only to those who say so, and for the GPUs on them."""
     if dialect == "slurm":
-        options = ("--exclusive", f"--gres=gpu:{gpus}") if gpus else ("--exclusive",)
-        where = "whole nodes, and all that is on them: else Slurm gives one core of each"
+        options = ("--exclusive", "--mem=0", *((f"--gres=gpu:{gpus}",) if gpus else ()))
+        where = "whole nodes, and all that is on them: else Slurm gives one core of each, or so much memory for a core"
         yield Seen(key="batch.options", value=options, where=where)
 
 

@@ -8,6 +8,7 @@
 #SBATCH --no-requeue
 #SBATCH --signal=B:USR1@60
 #SBATCH --exclusive
+#SBATCH --mem=0
 export HPCHARVEST_NODES="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd, -)"
 export HPCHARVEST_BATCH_ID="${SLURM_JOB_ID}"
 export HPCHARVEST_RESTART="${SLURM_RESTART_COUNT:-0}"
