@@ -35,7 +35,7 @@ def _shapes(ctx: click.Context, param: click.Parameter, words: Sequence[str]) ->
     return tuple(Shape(nodes=int(match[1]), walltime_s=int(match[2])) for _, match in found if match)
 
 
-@click.command()
+@click.command(short_help="Show what is free just now, and what is permitted.")
 @site_files.config
 @site_files.queue
 @click.option(
