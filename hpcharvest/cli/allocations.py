@@ -57,7 +57,7 @@ def show(config: Path, output: Output, number: int) -> None:
         output.show(_page(allocation, harvest))
 
 
-@allocations.command()
+@allocations.command(short_help="Ask for allocations to be withdrawn.")
 @options.config
 @options.output
 @requests.wait

@@ -35,7 +35,7 @@ def _shapes(ctx: click.Context, param: click.Parameter, words: Sequence[str]) ->
     return tuple(Shape(nodes=int(match[1]), walltime_s=int(match[2])) for _, match in found if match)
 
 
-@click.command()
+@click.command(short_help="Show what is free just now, and what is permitted.")
 @site_files.config
 @site_files.queue
 @click.option(
@@ -61,7 +61,9 @@ def capacity(
     now = SystemClock().wall()
     output.show(page(found, site.batch, now))
     if not found.heard:
-        raise BatchUnreachable(f"site {site.name}: the batch system has answered nothing at all")
+        reasons = {one.reason for one in found.skipped if not one.command}  # not even asked, for want of a question
+        why = next(iter(reasons), "the batch system has answered nothing at all")
+        raise BatchUnreachable(f"site {site.name}: {why}")
 
 
 def page(found: Capacity, batch: Batch, now: float) -> Page:

@@ -17,7 +17,7 @@ def config() -> None:
     """Show the configuration."""
 
 
-@config.command()
+@config.command(short_help="Show the configuration as it is understood.")
 @options.config
 @options.output
 def show(config: Path, output: Output) -> None:

@@ -32,6 +32,7 @@ def row(job: Job) -> Record:
         "allocation": job.allocation,
         "tries": job.tries,
         "infrastructure_losses": job.infrastructure_losses,
+        "refusals": job.refusals,
         "not_before": moment(job.not_before),
         "kill_requested_by": job.kill_requested,
         "error": job.error,

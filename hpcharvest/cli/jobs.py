@@ -44,7 +44,7 @@ def list_(*, config: Path, output: Output, states: tuple[str, ...], queue: str |
     output.show(Page(parts=(listing,), ids=[one.id for one in found], note=full))
 
 
-@jobs.command()
+@jobs.command(short_help="Show all that is known about a job.")
 @options.config
 @options.output
 @one_job

@@ -35,7 +35,7 @@ site.add_command(capacity)
 site.add_command(init)
 
 
-@site.command()
+@site.command(short_help="Check a site file.")
 @options.output
 @file_argument
 def validate(output: Output, file: Path) -> None:
@@ -59,7 +59,7 @@ def show(output: Output, file: Path) -> None:
     output.show(Page(parts=parts, ids=(checked.name,)))
 
 
-@site.command()
+@site.command(short_help="Show the batch script that would be submitted.")
 @site_files.config
 @site_files.queue
 @options.output

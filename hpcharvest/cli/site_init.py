@@ -18,7 +18,7 @@ from hpcharvest.providers.survey.survey import survey
 from hpcharvest.providers.survey.write import render
 
 
-@click.command()
+@click.command(short_help="Look at this machine and write a site file.")
 @click.option("--output-file", type=options.FILE, metavar="FILE", help="Write it there, and not on the screen.")
 @click.option("--name", default="", help="The machine's name; by default what the centre calls it, else this host's.")
 @click.option("--partition", default="", help="The partition or queue; by default the batch system's own default.")

@@ -61,7 +61,10 @@ class _Reader:
         try:
             text = path.read_text(encoding="utf-8")
             data = tomllib.loads(text)
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            self._problems.append(f"{path}: cannot be read: {error.strerror or error}")
+            return None
+        except UnicodeDecodeError as error:
             self._problems.append(f"{path}: cannot be read: {error}")
             return None
         except tomllib.TOMLDecodeError as error:

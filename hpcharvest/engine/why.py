@@ -10,6 +10,7 @@ from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.job import Job
 from hpcharvest.model.report import Report
 from hpcharvest.model.states import AllocationState, JobState, ReportState
+from hpcharvest.model.words import counted
 
 
 def duration(seconds: float) -> str:
@@ -143,8 +144,14 @@ def _held_up(job: Job, known: Circumstances, stage: str) -> str:
         )
     if job.not_before <= known.now:
         return ""
-    what = f"retries {stage}" if stage else "is tried again"
-    return f"{what} in {duration(job.not_before - known.now)} ({_tries(job.tries)} so far): {job.error}"
+    again = duration(job.not_before - known.now)
+    if stage:
+        return f"retries {stage} in {again} ({_tries(job.tries)} so far): {job.error}"
+    lost, refused = job.infrastructure_losses, job.refusals
+    told = [f"{counted(lost, 'allocation')} lost"] if lost else []
+    told += [f"{counted(refused, 'allocation')} never started"] if refused else []
+    so_far = f" ({', '.join(told)} so far)" if told else ""
+    return f"is tried again in {again}{so_far}: {job.error}"
 
 
 def _allocation(job: Job, known: Circumstances) -> str:
@@ -190,7 +197,7 @@ def _killed(job: Job) -> str:
 
 
 def _tries(number: int) -> str:
-    return "1 try" if number == 1 else f"{number} tries"
+    return counted(number, "try", "tries")
 
 
 _PHRASES: dict[JobState, Callable[[Job, Circumstances], str]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import stat
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from hpcharvest.model.states import PayloadResult
 
 REPORT: Final = "jobReport.json"
 LONGEST_REPORT: Final = 1_000_000
+_NOT_INVOKED: Final = 126
+"""Exit code of engines, and of shells, for a program that is there and was not started."""
+_RUNTIME: Final = re.compile(r"(docker: )?Error\b.*\bOCI (runtime|permission)\b")
+"""The last words of Podman and Docker when what they start containers with refused to; a shell's are others."""
 LONGEST_WORDS: Final = 300
 """Characters of the last line on stderr that go into the reason."""
 
@@ -87,13 +92,20 @@ def _was_started(folder: str) -> bool:
 def _own_doing(task: Task, ending: Ending) -> Stop:
     if ending.code:
         words = _last_words(f"{task.folder}/{STDERR}")
-        if ending.code == task.engine_failure:
+        if _is_the_engines(task, ending.code, words):
             return Stop(PayloadResult.NOT_RUN, f"its container could not be started: {words}")
         return Stop(PayloadResult.FAILED, f"the payload {_ended_how(ending.code)}{': ' if words else ''}{words}")
     missing = [name for name in task.outputs if not _is_output(task.folder, name)]
     if missing:
         return Stop(PayloadResult.FAILED, f"the payload ended well, but did not leave {', '.join(missing)}")
     return Stop(PayloadResult.DONE, "")
+
+
+def _is_the_engines(task: Task, code: int, words: str) -> bool:
+    """Whether this exit code is the container engine's own, and not the payload's."""
+    if not task.engine_failure:
+        return False
+    return code == task.engine_failure or (code == _NOT_INVOKED and _RUNTIME.match(words) is not None)
 
 
 def _ended_how(code: int) -> str:

@@ -17,7 +17,8 @@ import pytest
 from hpcharvest.cli.demo.audit import audit
 from hpcharvest.cli.demo.evidence import gather
 from hpcharvest.cli.demo.ledger import Ledger
-from hpcharvest.cli.demo.orders import recipe, submit
+from hpcharvest.cli.demo.orders import submit
+from hpcharvest.cli.demo.venue import VENUES
 from hpcharvest.sandbox.world import World
 
 pytestmark = [pytest.mark.needs("pythia"), pytest.mark.needs("mpi"), pytest.mark.slow]
@@ -103,7 +104,7 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
 
 def test_jobs_that_never_ran_are_not_taken_for_good(tmp_path: Path) -> None:
     """No controller runs in this world: the evidence is gathered from a real server, and all of it is bad."""
-    with World(tmp_path, recipe(tmp_path)) as world:
+    with VENUES["local"](tmp_path) as recipe, World(tmp_path, recipe) as world:
         orders = submit(world, jobs=2, events=5)
         state = world.work / "demo" / "state"
         state.mkdir(parents=True)

@@ -187,10 +187,14 @@ def test_the_batch_system_is_asked(config: Path) -> None:
     program.chmod(0o700)
     site = config.parent / "toy.toml"
 
-    assert only(partners.batch, load(config)).level is Level.FAILURE
+    away = only(partners.batch, load(config))
+    assert (away.level, "by hand on this machine (python3 -m hpcharvest.sandbox.batch …)" in away.advice) == (
+        Level.FAILURE,
+        True,
+    )
     site.write_text(site.read_text().replace('command = ["python3"', f'command = ["{program}"'))
     found = only(partners.batch, load(config))
-    assert (found.level, "lists 0 batch jobs" in found.words) == (Level.OK, True)
+    assert (found.level, "lists 0 batch jobs (0 alive)" in found.words) == (Level.OK, True)
 
 
 def test_the_python_of_the_runner_must_have_the_runner(config: Path) -> None:

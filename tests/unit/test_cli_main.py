@@ -85,3 +85,10 @@ def _group(error: Exception) -> click.Group:
     return LazyGroup(
         "group", later={"fail": Failing(os.devnull, "Fail.")}, params=[click.Option(["--traceback"], is_flag=True)]
     )
+
+
+@pytest.mark.parametrize("group", ["jobs", "allocations", "site", "config"])
+def test_every_command_of_a_group_is_told_of_in_a_whole_sentence(group: str) -> None:
+    told = CliRunner().invoke(main, [group, "--help"]).stdout.partition("Commands:")[2]
+    assert told
+    assert "..." not in told

@@ -125,6 +125,16 @@ def test_a_batch_system_that_says_nothing_is_told_of_on_the_page(config: Path) -
         assert "has answered nothing at all" in told.stderr
 
 
+def test_a_dialect_of_which_no_question_is_known_is_not_said_to_be_silent(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    least = '[site]\nname = "s"\n[nodes]\ncores = 1\n[allocation]\nmax_walltime_s = 3600\n'
+    site.write_text(f'{least}[batch]\ndialect = "saga"\ncommand = ["/bin/true"]\n')
+    told = call("site", "capacity", site)
+
+    assert told.exit_code == 1
+    assert "site s: nobody has written down what the dialect 'saga' can be asked" in told.stderr
+
+
 @pytest.mark.parametrize(
     "words", [(), ("toy.toml", "--queue", "TOY"), ("toy.toml", "--try", "4"), ("toy.toml", "--try", "0x60")]
 )

@@ -70,6 +70,22 @@ def test_a_stage_that_failed_is_tried_again(state: JobState, stage: str) -> None
     assert told == f"job 7 retries {stage} in 20 s (3 tries so far): the disk is full"
 
 
+@pytest.mark.parametrize(
+    ("lost", "refused", "words"),
+    [
+        (0, 0, ""),
+        (1, 0, " (1 allocation lost so far)"),
+        (3, 2, " (3 allocations lost, 2 allocations never started so far)"),
+    ],
+)
+def test_a_job_that_pauses_tells_how_its_allocations_fared(lost: int, refused: int, words: str) -> None:
+    told = said(
+        JobState.QUEUED, infrastructure_losses=lost, refusals=refused, not_before=NOW + 20, error="no container"
+    )
+
+    assert told == f"job 7 is tried again in 20 s{words}: no container"
+
+
 def test_a_queue_that_is_configured_no_more_holds_its_jobs() -> None:
     told = said(JobState.QUEUED, replace(PLAIN, configured=False))
 

@@ -114,6 +114,32 @@ def test_a_container_that_its_engine_could_not_start_is_not_the_payloads_doing(t
     assert judged(task(tmp_path), 125).result is PayloadResult.FAILED
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "result"),
+    [
+        (
+            "Error: crun: setrlimit `RLIMIT_NOFILE`: Operation not permitted: OCI permission denied",
+            126,
+            PayloadResult.NOT_RUN,
+        ),
+        (
+            "Error: OCI runtime error: crun: cgroups in hybrid mode not supported, drop all controllers from cgroupv2",
+            126,
+            PayloadResult.NOT_RUN,
+        ),
+        ("/bin/run: line 3: /data/x: Permission denied", 126, PayloadResult.FAILED),
+        ("Error: OCI runtime error", 1, PayloadResult.FAILED),
+        ("", 126, PayloadResult.FAILED),
+    ],
+)
+def test_a_container_that_its_runtime_refused_is_not_the_payloads_doing(
+    tmp_path: Path, words: str, code: int, result: PayloadResult
+) -> None:
+    (tmp_path / folder.STDERR).write_text(f"{words}\n")
+    assert judged(dataclasses.replace(task(tmp_path), contained=True, engine_failure=125), code).result is result
+    assert judged(task(tmp_path), code).result is PayloadResult.FAILED
+
+
 def test_surroundings_are_read_from_the_environment() -> None:
     found = surroundings.read(
         {"HPCHARVEST_NODES": "n1, n2,n1,", "HPCHARVEST_DEADLINE": "12.5", "HPCHARVEST_RESTART": "2"}

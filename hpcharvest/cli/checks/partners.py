@@ -12,7 +12,7 @@ from hpcharvest.engine.parts import credentials as shown_to
 from hpcharvest.errors import HarvestError
 from hpcharvest.messenger.protocol import ExitCode
 from hpcharvest.model.words import counted
-from hpcharvest.providers.registry import batch_system
+from hpcharvest.providers.registry import batch_system, dialect
 
 RUNNER_S = 60.0
 """Seconds that a Python gets to start: on a parallel file system imports take long."""
@@ -43,10 +43,13 @@ def batch(configuration: Configuration) -> Iterator[Finding]:
         try:
             said = batch_system(here).status()
         except HarvestError as error:
-            advice = f"try its command ({' '.join(here.batch.command) or here.batch.dialect}) by hand on this machine"
+            asked = " ".join(dialect(here).status_argv()[:3])
+            advice = f"try its commands by hand on this machine ({asked} …)"
             yield failure(f"site {here.name}: {error}", advice)
         else:
-            yield ok(f"site {here.name}: the batch system answers, and lists {counted(len(said), 'batch job')}")
+            alive = sum(not one.state.ended for one in said.values())
+            jobs = counted(len(said), "batch job")
+            yield ok(f"site {here.name}: the batch system answers, and lists {jobs} ({alive} alive)")
 
 
 def runner(configuration: Configuration) -> Iterator[Finding]:
