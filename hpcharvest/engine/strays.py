@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 
 from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.effects import Hands, Kind
@@ -35,6 +37,23 @@ def number_of(tag: str, harvester_id: str) -> AllocationId | None:
     """Give the number of the allocation that a tag of this harvester's names; None: it is not one of ours."""
     found = _REST.fullmatch(tag.removeprefix(harvester_id)) if tag.startswith(harvester_id) else None
     return AllocationId(int(found["number"])) if found else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ours:
+    """The batch job of an allocation, as we know it."""
+
+    id: str
+    tag: str
+    folder: Path
+
+
+def told_of(one: Ours, said: Mapping[str, BatchStatus]) -> BatchStatus | None:
+    """Give what an answer says of a batch job, under its id or else under its name; None: nothing.
+
+    Some batch systems spell an id otherwise in their queue than in their answer to the submission.
+    """
+    return said.get(one.id) or next((status for status in said.values() if status.tag == one.tag), None)
 
 
 def strays(said: Mapping[str, BatchStatus], known: Collection[str], harvester_id: str) -> tuple[BatchStatus, ...]:

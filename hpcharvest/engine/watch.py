@@ -6,13 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import SimpleQueue
 
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Controller
 from hpcharvest.engine.events import Event, SegmentArrived, StraysSeen
-from hpcharvest.engine.strays import strays
+from hpcharvest.engine.strays import Ours, strays, told_of
 from hpcharvest.errors import BatchError, HarvestError, MessageNotUnderstood, TornMessage
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.messenger.protocol import Segment
@@ -41,6 +40,7 @@ class Watched:
 
     number: AllocationId
     site: str
+    tag: str
     mailbox: Mailbox
     next_segment: int
     pause: float
@@ -119,6 +119,7 @@ class Watch:
                 self._watched[allocation.id] = Watched(
                     allocation.id,
                     site,
+                    allocation.tag,
                     mailbox,
                     allocation.next_segment,
                     self._patience.journal_poll_s,
@@ -167,16 +168,16 @@ class Watch:
         now = self._clock.steady()
         for site, asked in self._sites.items():
             with self._lock:
-                ids = {
-                    n: (self._batch_ids[n], one.mailbox.folder)
+                ours = {
+                    n: Ours(id=self._batch_ids[n], tag=one.tag, folder=one.mailbox.folder)
                     for n, one in self._watched.items()
                     if one.site == site and n in self._batch_ids
                 }
-                wanted = (ids or not asked.tidy) and now >= asked.next_question
+                wanted = (ours or not asked.tidy) and now >= asked.next_question
                 asked.tidy = asked.tidy or wanted
             if wanted:
                 asked.next_question = now + self._patience.batch_poll_s
-                self._ask(site, asked, ids)
+                self._ask(site, asked, ours)
         self.questions += 1
         return max(0.05, min(TICK_S, self._patience.batch_poll_s))
 
@@ -204,10 +205,10 @@ class Watch:
             one.heartbeat = beat
             self._events.put(HeartbeatMoved(allocation=one.number, beat=beat, at=self._clock.wall()))
 
-    def _ask(self, site: str, asked: Asked, ids: dict[AllocationId, tuple[str, Path]]) -> None:
+    def _ask(self, site: str, asked: Asked, ours: dict[AllocationId, Ours]) -> None:
         """Ask a batch system once about all its batch jobs. If it does not answer, nothing is known about any."""
         try:
-            said = asked.system.status(dict(ids.values()))
+            said = asked.system.status({one.id: one.folder for one in ours.values()})
         except BatchError as error:
             if not asked.failures:
                 logger.warning("the batch system of %s says nothing: %s; will ask again", site, error)
@@ -220,12 +221,14 @@ class Watch:
             logger.info("the batch system of %s answers again", site)
         asked.failures = 0
         at = self._clock.wall()
-        if found := strays(said, {batch_id for batch_id, _ in ids.values()}, self._harvester_id):
+        told = {number: told_of(one, said) for number, one in ours.items()}
+        known = {one.id for one in told.values() if one} | {one.id for one in ours.values()}
+        if found := strays(said, known, self._harvester_id):
             asked.tidy = False
             self._events.put(StraysSeen(site=site, found=found, at=at))
         self._tell_unknown(site, asked, said)
-        for number, (batch_id, _) in ids.items():
-            status = said.get(batch_id) or BatchStatus(id=batch_id, state=BatchState.ABSENT, words="not listed")
+        for number, one in ours.items():
+            status = told[number] or BatchStatus(id=one.id, state=BatchState.ABSENT, words="not listed")
             self._events.put(BatchReported(allocation=number, state=status.state, words=status.words, at=at))
 
     @staticmethod

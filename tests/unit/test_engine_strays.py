@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcharvest.engine.strays import Fate, fate, number_of, strays, tag_of
+from hpcharvest.engine.strays import Fate, Ours, fate, number_of, strays, tag_of, told_of
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.ids import AllocationId
 from hpcharvest.model.shape import Shape
@@ -68,3 +69,11 @@ def test_strays_are_alive_ours_and_unknown() -> None:
         )
     }
     assert [one.id for one in strays(said, {"47"}, "me")] == ["42", "43"]
+
+
+def test_a_batch_job_is_told_of_under_its_id_or_else_under_its_name() -> None:
+    ours = Ours(id="42", tag=TAG, folder=Path("/f"))
+    other = replace(FOUND, id="42.server", words="spelt otherwise")
+    assert told_of(ours, {"42": FOUND, "42.server": other}) is FOUND
+    assert told_of(ours, {"42.server": other}) is other
+    assert told_of(ours, {"43": replace(FOUND, id="43", tag="me-8-0a1b2c")}) is None
