@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpcharvest.clock import Clock, SystemClock
-from hpcharvest.errors import BatchUnreachable, SubmissionRefused, SubmissionUnknown
+from hpcharvest.errors import BatchUnreachable, SubmissionUnknown
 from hpcharvest.providers.dialect import BatchRequest, BatchStatus, Dialect, Gone, Spoken
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class BatchSystem:
             raise SubmissionUnknown(f"{_program(argv)} gave no answer within {self._timeout_s:g} s") from error
         batch_id = self.dialect.read_submitted(spoken)
         if not batch_id:
-            raise SubmissionRefused(f"no batch id in the answer: {(spoken.err or spoken.out).strip()!r}")
+            raise SubmissionUnknown(f"no batch id in the answer: {(spoken.err or spoken.out).strip()!r}")
         return batch_id
 
     def status(self, wanted: Gone | None = None) -> Mapping[str, BatchStatus]:

@@ -62,8 +62,8 @@ def test_a_refusal_has_the_batch_systems_own_words() -> None:
         system("import sys; sys.exit('no such account')").submit(REQUEST)
 
 
-def test_an_answer_without_an_id_is_a_refusal() -> None:
-    with pytest.raises(SubmissionRefused, match="no batch id"):
+def test_a_submission_without_an_id_in_its_answer_may_have_happened() -> None:
+    with pytest.raises(SubmissionUnknown, match="no batch id"):
         system("").submit(REQUEST)
 
 
