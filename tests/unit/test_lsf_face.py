@@ -131,7 +131,7 @@ def test_while_it_is_down_it_says_so(call: Call, cluster: Cluster) -> None:
     for program in ("bjobs", "bhosts", "bslots", "bqueues"):
         assert call("lsf", program) == Spoken(exit_code=255, out="", err="LSF is down. Please wait ...\n")
     assert call("lsf", "bsub", "true").exit_code == 255
-    assert call("moab", "showq").exit_code == 1
+    assert call("moab", "showbf").exit_code == 1
     cluster.start()
 
 
@@ -153,18 +153,3 @@ def test_nobody_is_told_that_he_may_overtake_who_waits(call: Call, cluster: Clus
     cluster.wait(1, states={"RUNNING"})
     assert len(call("moab", "showbf").out.splitlines()) == 2
     assert "No backfill window exists at this time" in call("lsf", "bslots").err
-
-
-def test_showq_and_checkjob_tell_of_batch_jobs(call: Call, cluster: Cluster) -> None:
-    bsub(call, "sleep 60", "-nnodes", "4", "-J", "one")
-    bsub(call, "sleep 60", "-W", "20:00", "-q", "batch")
-    cluster.wait(1, states={"RUNNING"})
-    told = call("moab", "showq").out
-    assert re.search(r"^1 +\w+ +Running +8 +00:0\d:\d\d +\w{3} \w{3} \d\d ", told, re.MULTILINE)
-    assert re.search(r"^2 +\w+ +Idle +- +20:00:00 +\w{3} ", told, re.MULTILINE)
-    assert re.search(r"^1 active job$", told, re.MULTILINE)
-    assert told.endswith("Total jobs:  2\n\n")
-    told = call("moab", "checkjob", "1.server").out
-    assert told.startswith("job 1\n\nAName: one\nState: Running\n")
-    assert "[vn001:1][vn002:1]" in told
-    assert call("moab", "checkjob", "99").err == "ERROR:  invalid job specified: 99\n"
