@@ -17,7 +17,7 @@ from hpcharvest.clock import SystemClock
 from hpcharvest.errors import ConfigurationError, MessageNotUnderstood, StorageUnavailable
 from hpcharvest.jumbo import kin, surroundings
 from hpcharvest.jumbo.head import Head
-from hpcharvest.jumbo.link import Link
+from hpcharvest.jumbo.pen import Pen
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.messenger.protocol import ExitCode, RunnerStarted
 
@@ -46,16 +46,16 @@ def main(arguments: Sequence[str]) -> ExitCode:
 def _run(mailbox: Mailbox) -> ExitCode:
     where, clock = surroundings.read(os.environ), SystemClock()
     manifest = mailbox.read_manifest()
-    link = Link(mailbox.journal, restart=where.restart, flush_s=manifest.flush_s)
+    pen = Pen(mailbox.journal, restart=where.restart, flush_s=manifest.flush_s)
     started = RunnerStarted(at=clock.wall(), batch_id=where.batch_id, nodes=where.nodes, restart=where.restart)
-    standing = link.take_start(started)
-    if link.fenced:
+    standing = pen.take_start(started)
+    if pen.fenced:
         log.error("the journal is closed, or another start of this batch job took it: nothing was run")
         return ExitCode.FENCED
     log.info("allocation %s: %s tasks on %s", manifest.allocation, len(manifest.tasks), ",".join(where.nodes))
     if where.restart:
         kin.send(kin.of_other_starts(manifest.tag, where.restart), signal.SIGKILL)
-    return Head(manifest, where, mailbox, link, clock).run(standing.done)
+    return Head(manifest, where, mailbox, pen, clock).run(standing.done)
 
 
 if __name__ == "__main__":

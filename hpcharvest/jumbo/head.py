@@ -19,7 +19,7 @@ from hpcharvest.clock import Clock
 from hpcharvest.errors import StorageUnavailable
 from hpcharvest.jumbo import command, drain, gpus, kin, slot, tarball, verdict
 from hpcharvest.jumbo.bell import Bell, ended_children
-from hpcharvest.jumbo.link import Link
+from hpcharvest.jumbo.pen import Pen
 from hpcharvest.jumbo.pool import Place, Pool
 from hpcharvest.jumbo.slot import Slot
 from hpcharvest.jumbo.surroundings import Surroundings
@@ -51,15 +51,15 @@ START_S: Final = 30.0
 
 
 class Head:
-    """Runs a manifest's tasks, after its link has won the start."""
+    """Runs a manifest's tasks, after its pen has won the start."""
 
     def __init__(
-        self, manifest: Manifest, surroundings: Surroundings, mailbox: Mailbox, link: Link, clock: Clock
+        self, manifest: Manifest, surroundings: Surroundings, mailbox: Mailbox, pen: Pen, clock: Clock
     ) -> None:
         self._manifest = manifest
         self._surroundings = surroundings
         self._mailbox = mailbox
-        self._link = link
+        self._pen = pen
         self._clock = clock
         now = clock.steady()
         left_s = None if surroundings.deadline is None else surroundings.deadline - clock.wall()
@@ -92,7 +92,7 @@ class Head:
             return self._say_goodbye(bell)
 
     def _work(self, bell: Bell) -> None:
-        while not self._link.fenced:
+        while not self._pen.fenced:
             self._tick()
             self._start_what_fits()
             if not (self._running or self._packing or len(self._pool)):
@@ -105,7 +105,7 @@ class Head:
     def _next_event(self) -> float:
         alarm = self._alarms[0][0] if self._alarms else math.inf
         leave = math.inf if self._leaving else self._leave_at
-        return min(self._next_beat, alarm, leave, self._link.due or math.inf)
+        return min(self._next_beat, alarm, leave, self._pen.due or math.inf)
 
     def _tick(self) -> None:
         """Do what is due now."""
@@ -117,15 +117,15 @@ class Head:
         if now >= self._next_beat:
             self._next_beat = now + max(self._manifest.heartbeat_s, SHORTEST_BEAT_S)
             self._beat()
-        if self._link.due is not None and now >= self._link.due:
-            self._link.flush(now)
+        if self._pen.due is not None and now >= self._pen.due:
+            self._pen.flush(now)
 
     def _beat(self) -> None:
         """Show that we are alive, and look what the controller wants."""
         try:
             self._mailbox.beat()
             notes = self._mailbox.kill_notes()
-            self._link.listen()
+            self._pen.listen()
         except StorageUnavailable as error:
             log.warning("the controller cannot be heard: %s", error)
             return
@@ -144,7 +144,7 @@ class Head:
         self._stop([one for one in running if kill_name(one.task.job, one.task.attempt) in notes], stop)
 
     def _start_what_fits(self) -> None:
-        if self._leaving or self._link.fenced:
+        if self._leaving or self._pen.fenced:
             return
         if not self._first_round:
             for task in self._pool.too_long(self._leave_at - self._clock.steady()):
@@ -172,7 +172,7 @@ class Head:
         one = Slot(task=task, place=place, mark=mark, process=process, started_at=at, launched=launched)
         self._running[process.pid] = one
         started = PayloadStarted(at=at, job=task.job, attempt=task.attempt, node=one.node)
-        self._link.add(started, self._clock.steady())
+        self._pen.add(started, self._clock.steady())
         if task.walltime_s:
             too_long = Stop(PayloadResult.TIMED_OUT, f"the payload passed its time limit of {task.walltime_s} s")
             self._later(task.walltime_s, lambda: self._stop([one], too_long))
@@ -215,7 +215,7 @@ class Head:
 
     def _tell(self, task: Task, outcome: PayloadOutcome) -> None:
         ended = PayloadEnded(at=self._clock.wall(), job=task.job, attempt=task.attempt, outcome=outcome)
-        self._link.add(ended, self._clock.steady())
+        self._pen.add(ended, self._clock.steady())
 
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._alarms, (self._clock.steady() + seconds, next(self._serial), act))
@@ -256,18 +256,18 @@ class Head:
         kin.send(self._packing, signal.SIGKILL)
         now = self._clock.steady()
         patience_until = min(self._end, now + GOODBYE_PATIENCE_S)
-        self._link.add(RunnerLeft(at=self._clock.wall(), reason=self._leaving or "everything was run"), now)
-        while not self._link.fenced and self._link.due is not None:
-            self._link.flush(now)
+        self._pen.add(RunnerLeft(at=self._clock.wall(), reason=self._leaving or "everything was run"), now)
+        while not self._pen.fenced and self._pen.due is not None:
+            self._pen.flush(now)
             if now > patience_until:
                 log.error("the journal could not be written: what is missing in it never counts")
                 return ExitCode.UNPUBLISHED
-            if self._link.due is not None:
-                bell.wait(self._link.due - now)
+            if self._pen.due is not None:
+                bell.wait(self._pen.due - now)
             now = self._clock.steady()
-        if not self._link.fenced:
+        if not self._pen.fenced:
             return ExitCode.LEFT
-        self._note_in_vain(in_vain + self._link.unsaid())
+        self._note_in_vain(in_vain + self._pen.unsaid())
         return ExitCode.FENCED
 
     def _note_in_vain(self, payloads: int) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcharvest.errors import StorageUnavailable
-from hpcharvest.jumbo.link import Link
+from hpcharvest.jumbo.pen import Pen
 from hpcharvest.messenger.journal import Journal
 from hpcharvest.messenger.protocol import PayloadEnded, Record, RunnerLeft, RunnerStarted, Segment, Writer
 from hpcharvest.model.ids import Attempt, JobId
@@ -91,28 +91,28 @@ class Story:
 
     def runner(self, restart: int) -> Callable[[Actor], None]:
         def act(actor: Actor) -> None:
-            link = Link(SteppedJournal(self.folder, actor), restart=restart, flush_s=0)
+            pen = Pen(SteppedJournal(self.folder, actor), restart=restart, flush_s=0)
             try:
-                standing = link.take_start(RunnerStarted(at=0, batch_id="1", nodes=("n",), restart=restart))
+                standing = pen.take_start(RunnerStarted(at=0, batch_id="1", nodes=("n",), restart=restart))
             except StorageUnavailable:
                 return
             for job in JOBS:
-                if (job, Attempt(1)) in standing.done or link.fenced:
+                if (job, Attempt(1)) in standing.done or pen.fenced:
                     continue
                 outcome = PayloadOutcome(result=PayloadResult.DONE, node=f"start {restart} of {threading.get_ident()}")
                 record = PayloadEnded(at=0, job=job, attempt=Attempt(1), outcome=outcome)
-                if self._say(link, record):
+                if self._say(pen, record):
                     self.confirmed.append(record)
-            if not link.fenced:
-                self._say(link, RunnerLeft(at=0, reason="done"))
+            if not pen.fenced:
+                self._say(pen, RunnerLeft(at=0, reason="done"))
 
         return act
 
-    def _say(self, link: Link, record: Record) -> bool:
-        link.add(record, now=0)
-        while link.due is not None and not link.fenced:
-            link.flush(now=0)
-        return not link.fenced
+    def _say(self, pen: Pen, record: Record) -> bool:
+        pen.add(record, now=0)
+        while pen.due is not None and not pen.fenced:
+            pen.flush(now=0)
+        return not pen.fenced
 
     def controller(self, actor: Actor) -> None:
         journal = SteppedJournal(self.folder, actor)

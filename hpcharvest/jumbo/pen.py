@@ -46,7 +46,7 @@ def standing(segments: Iterable[Segment], restart: int) -> Standing:
     return Standing(may_start=not closed and taken < restart, number=len(told), done=done)
 
 
-class Link:
+class Pen:
     """The journal as one start of the batch job writes it. Times are steady seconds."""
 
     def __init__(self, journal: Journal, *, restart: int, flush_s: float) -> None:
