@@ -192,6 +192,10 @@ def _ended(one: Allocation, _known: Circumstances) -> str:
     return f"which is over ({one.outcome or 'nobody knows how'}) and gives it back to the queue"
 
 
+def _served(job: Job, known: Circumstances) -> str:
+    return f"its event ranges are being done {known.since(job.since)}{_killed(job)}"
+
+
 def _killed(job: Job) -> str:
     return f"; it is to be stopped on request of {job.kill_requested}" if job.kill_requested else ""
 
@@ -206,6 +210,7 @@ _PHRASES: dict[JobState, Callable[[Job, Circumstances], str]] = {
     JobState.QUEUED: _queued,
     JobState.ASSIGNED: _assigned,
     JobState.RUNNING: _running,
+    JobState.SERVED: _served,
     JobState.RAN: _ran,
     JobState.FINISHED: _over,
     JobState.FAILED: _over,

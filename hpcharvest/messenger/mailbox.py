@@ -22,6 +22,7 @@ from hpcharvest.messenger.protocol import (
     encode_manifest,
     kill_name,
 )
+from hpcharvest.messenger.ranges import ARCHIVES, FEED, NODES, Feed, decode_feed, encode_feed, feed_name
 from hpcharvest.model.ids import Attempt, JobId
 
 
@@ -35,7 +36,8 @@ class Mailbox:
     def write_manifest(self, manifest: Manifest) -> None:
         """Make the folder and put the manifest into it, whole and durable. May be repeated."""
         with storage(f"write the manifest in {self.folder}"):
-            for folder in (self.folder, self.folder / JOURNAL, self.folder / KILL):
+            more = (FEED, NODES, ARCHIVES) if manifest.event_tasks else ()
+            for folder in (self.folder, *(self.folder / name for name in (JOURNAL, KILL, *more))):
                 folder.mkdir(parents=True, exist_ok=True)
             draft = self.folder / f".{MANIFEST}"
             write_durably(draft, encode_manifest(manifest))
@@ -52,6 +54,24 @@ class Mailbox:
     def read_segments(self, start_at: int) -> list[Segment]:
         """Read what is new in the journal, from `start_at` on. Errors as in `Journal.read`."""
         return self.journal.read_from(start_at)
+
+    def feed(self, feed: Feed) -> None:
+        """Put a file into the feed, whole and durable. May be repeated with the same."""
+        path = self.folder / FEED / feed_name(feed.job, feed.number)
+        with storage(f"write {path}"):
+            draft = path.with_name(f".{path.name}")
+            write_durably(draft, encode_feed(feed))
+            draft.replace(path)
+
+    def read_feed(self, job: JobId, number: int) -> Feed | None:
+        """Read a file of the feed; None: it is not there (yet). TornMessage, MessageNotUnderstood as they come."""
+        path = self.folder / FEED / feed_name(job, number)
+        with storage(f"read {path}"):
+            try:
+                text = path.read_bytes()
+            except FileNotFoundError:
+                return None
+        return decode_feed(text, str(path))
 
     def leave_kill_note(self, job: JobId, attempt: Attempt) -> None:
         """Ask the runner to stop one payload. May be repeated."""

@@ -7,7 +7,8 @@
     kill/all                 controller: stop everything and leave
     cut_off.<restart>        runner: how many payloads it ran in vain, as the journal was no longer its own
 
-What only the batch system knows comes to the runner by its environment; the batch script sets the variables.
+What is said about event ranges is in `ranges`. What only the batch system knows comes to the runner by its
+environment; the batch script sets the variables.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from hpcharvest.errors import MessageNotUnderstood
 from hpcharvest.messenger import codec
+from hpcharvest.messenger.ranges import ArchiveClosed, EventTask, RangesFailed, RangesWanted
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
 from hpcharvest.model.job import PayloadOutcome
 
@@ -114,6 +116,8 @@ class Manifest:
     tag: str
     cores_per_node: int
     tasks: tuple[Task, ...]
+    event_tasks: tuple[EventTask, ...] = ()
+    """Event-service jobs whose ranges fill what the tasks leave free."""
     memory_mb_per_node: int = 0
     """0: unknown, and so no limit."""
     gpus_per_node: int = 0
@@ -179,13 +183,18 @@ class Closed:
     by: str
 
 
-Record = RunnerStarted | PayloadStarted | PayloadEnded | RunnerLeft | Closed
+Record = (
+    RunnerStarted | PayloadStarted | PayloadEnded | RunnerLeft | Closed | RangesWanted | ArchiveClosed | RangesFailed
+)
 _KINDS: Final[dict[str, type[Record]]] = {
     "started": RunnerStarted,
     "payload_started": PayloadStarted,
     "payload_ended": PayloadEnded,
     "left": RunnerLeft,
     "closed": Closed,
+    "ranges_wanted": RangesWanted,
+    "archive_closed": ArchiveClosed,
+    "ranges_failed": RangesFailed,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 

@@ -12,3 +12,6 @@ AllocationId = NewType("AllocationId", int)
 
 Attempt = NewType("Attempt", int)
 """Ours, from 1: how often a job's payload was given to an allocation. PanDA's own attemptNr is `JobSpec.attempt_nr`."""
+
+BundleId = NewType("BundleId", int)
+"""Our number of a bundle of event ranges; never used again."""

@@ -22,6 +22,9 @@ class JobState(StrEnum):
     """It belongs to an allocation, under a numbered attempt; the runner has not said that it started."""
     RUNNING = "running"
     """The runner started its payload."""
+    SERVED = "served"
+    """An event-service job: its event ranges are being done, in as many allocations as there are. Apart from RUNNING,
+    because it belongs to no single allocation, and no end of one ends it."""
     RAN = "ran"
     """The payload's outcome is known, good or bad; its outputs and log are not yet at their destination."""
     FINISHED = "finished"
@@ -40,12 +43,13 @@ class JobState(StrEnum):
 JOB_LIFE: dict[JobState, frozenset[JobState]] = {
     JobState.RECEIVED: frozenset({JobState.STAGED_IN, JobState.FAILED, JobState.CANCELLED}),
     JobState.STAGED_IN: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
-    JobState.QUEUED: frozenset({JobState.ASSIGNED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.ASSIGNED, JobState.SERVED, JobState.FAILED, JobState.CANCELLED}),
     # Back to QUEUED: the allocation was lost, which is no fault of the payload's.
     JobState.ASSIGNED: frozenset(
         {JobState.RUNNING, JobState.RAN, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}
     ),
     JobState.RUNNING: frozenset({JobState.RAN, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.SERVED: frozenset({JobState.RAN, JobState.FAILED, JobState.CANCELLED}),
     JobState.RAN: frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELLED}),
     JobState.FINISHED: frozenset(),
     JobState.FAILED: frozenset(),
@@ -168,3 +172,58 @@ class RequestState(StrEnum):
     NEW = "new"
     DONE = "done"
     REFUSED = "refused"
+
+
+class RangeState(StrEnum):
+    """The life of an event range in our hands."""
+
+    READY = "ready"
+    """The server handed it to us; no allocation has it."""
+    FED = "fed"
+    """It was written for the runner of an allocation; it may be under way."""
+    FINISHED = "finished"
+    """Its output is in a closed archive, which is one bundle."""
+    FAILED = "failed"
+    """Its payload failed, here and again; PanDA may try it elsewhere. In a bundle of failures."""
+    FATAL = "fatal"
+    """It fails wherever it runs: PanDA is not to try again. In a bundle of failures."""
+
+
+RANGE_LIFE: dict[RangeState, frozenset[RangeState]] = {
+    RangeState.READY: frozenset({RangeState.FED}),
+    # Back to READY: its allocation ended without an outcome of it.
+    RangeState.FED: frozenset({RangeState.READY, RangeState.FINISHED, RangeState.FAILED, RangeState.FATAL}),
+    # Back to READY: the archive with its output was lost before PanDA knew of it.
+    RangeState.FINISHED: frozenset({RangeState.READY}),
+    RangeState.FAILED: frozenset(),
+    RangeState.FATAL: frozenset(),
+}
+
+
+class BundleState(StrEnum):
+    """The life of a bundle: ranges whose outcomes PanDA is told together."""
+
+    CLOSED = "closed"
+    """Its archive is whole on the shared file system, not yet at its destination."""
+    STORED = "stored"
+    """Its archive was confirmed at its destination; PanDA is owed its outcomes. Failures begin here."""
+    SENDING = "sending"
+    """Given to the network: after a crash or a lost answer nobody knows, so we ask before we repeat it."""
+    SETTLED = "settled"
+    """PanDA knows of all its ranges, or will not hear of them. Final."""
+    LOST = "lost"
+    """Its archive is gone, or is not what it was: its ranges are ready again. Final."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return not BUNDLE_LIFE[self]
+
+
+BUNDLE_LIFE: dict[BundleState, frozenset[BundleState]] = {
+    BundleState.CLOSED: frozenset({BundleState.STORED, BundleState.LOST}),
+    BundleState.STORED: frozenset({BundleState.SENDING}),
+    BundleState.SENDING: frozenset({BundleState.STORED, BundleState.SETTLED}),
+    BundleState.SETTLED: frozenset(),
+    BundleState.LOST: frozenset(),
+}

@@ -27,6 +27,7 @@ _STATUS: dict[JobState, str] = {
     JobState.QUEUED: "starting",
     JobState.ASSIGNED: "starting",
     JobState.RUNNING: "running",
+    JobState.SERVED: "running",
     JobState.RAN: "transferring",
     JobState.FINISHED: "finished",
     JobState.FAILED: "failed",

@@ -1,0 +1,1 @@
+"""What the head and its nodes speak through."""

@@ -1,0 +1,1 @@
+"""The process on each node: it fills the node's slots with event ranges. Standard library only."""

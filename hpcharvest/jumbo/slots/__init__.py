@@ -1,0 +1,1 @@
+"""Payloads that take event ranges: one module for each kind. Standard library only."""
