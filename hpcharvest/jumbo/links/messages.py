@@ -78,12 +78,23 @@ class Bye:
 
 
 @dataclass(slots=True, kw_only=True)
+class Welcome:
+    """Head: the answer to Hello. `left_s`: seconds until the runner begins to leave; None: nobody knows."""
+
+    left_s: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
 class Slots:
     """Head: how many slots of this job the node may run now. GPUs as bits, as in `placement.Room`."""
 
     job: int
     count: int
     gpus: int = 0
+    needs_s: float = 0.0
+    """A range begins only if so much time is left: the 95th percentile, as the head has learnt it. 0: not yet."""
+    limit_s: float = 0.0
+    """A range that takes longer is hung; 0: there is no limit yet."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,11 +141,11 @@ class Leave:
 
 
 NodeMessage = Hello | Ask | Told | Archived | Beat | Bye
-HeadMessage = Slots | Lease | Ack | Recall | Stop | Leave
+HeadMessage = Welcome | Slots | Lease | Ack | Recall | Stop | Leave
 Message = NodeMessage | HeadMessage
 _KINDS: Final[dict[str, type[Any]]] = {
     kind.__name__.lower(): kind
-    for kind in (Hello, Ask, Told, Archived, Beat, Bye, Slots, Lease, Ack, Recall, Stop, Leave)
+    for kind in (Hello, Ask, Told, Archived, Beat, Bye, Welcome, Slots, Lease, Ack, Recall, Stop, Leave)
 }
 _FIELDS: Final = {kind: tuple(one.name for one in dataclasses.fields(kind)) for kind in _KINDS.values()}
 
