@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hpcharvest.jumbo.links.link import HeadLink, NodeLink
@@ -21,10 +21,16 @@ def wait(descriptor: int, seconds: float = 0.02) -> None:
         time.sleep(0.001)
 
 
-def until(true: Callable[[], object], turn: Callable[[], None], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
+def until(
+    true: Callable[[], object],
+    turn: Callable[[], None],
+    what: str,
+    heard: Sequence[object],
+    patience_s: float = PATIENCE_S,
+) -> None:
+    end = time.monotonic() + patience_s
     while not true():
-        assert time.monotonic() < end, f"waited in vain for {what}"
+        assert time.monotonic() < end, f"waited in vain for {what}; heard: {heard[-5:]}"
         turn()
 
 
@@ -40,7 +46,7 @@ class AtHead:
         self.heard += self.link.receive()
 
     def until(self, true: Callable[[], object], what: str) -> None:
-        until(true, self.turn, f"{what}; the head heard {self.heard[-5:]}")
+        until(true, self.turn, what, self.heard)
 
     def until_here(self, *nodes: str) -> None:
         self.until(lambda: set(nodes) <= {node for node, said in self.heard if isinstance(said, Hello)}, f"{nodes}")
@@ -50,6 +56,9 @@ class AtHead:
 
     def of(self, node: str) -> list[NodeMessage | None]:
         return [said for name, said in self.heard if name == node]
+
+    def has(self, node: str, message: NodeMessage | None) -> bool:
+        return (node, message) in self.heard
 
 
 @dataclass
@@ -70,7 +79,7 @@ class AtNode:
             self.link.send(Hello(node=self.name, life=0))
 
     def until(self, true: Callable[[], object], what: str) -> None:
-        until(true, self.turn, f"{what}; {self.name} heard {self.heard[-5:]}")
+        until(true, self.turn, what, self.heard)
 
     def until_heard(self, count: int) -> None:
         self.until(lambda: len(self.heard) >= count, f"{count} messages")

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -125,7 +126,7 @@ def head_slow_node(head: AtHead) -> None:
         head.link.send("n1", LARGE)
     for number in range(100):
         head.link.send("n2", Ack(number=number))
-        head.until(lambda number=number: Told(number=number, job=1) in head.of("n2")[-1:], f"number {number}")
+        head.until(partial(head.has, "n2", Told(number=number, job=1)), f"number {number}")
     assert len(head.of("n1")) == 1, "the slow node was not slow"
     head.until_gone("n1", "n2")
     assert head.of("n1")[1] == Told(number=20, job=1)
