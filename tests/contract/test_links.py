@@ -7,27 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.link_programs import PATIENCE_S, PROGRAM, ROOT, over_sockets
 from tests.services.link_scenarios import SCENARIOS
 
-PROGRAM = [sys.executable, "-m", "tests.services.link_scenarios"]
 MPIEXEC = str(Path(sys.executable).with_name("mpiexec"))
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 120.0
 
 Play = Callable[[str, int, Path], list[int]]
-
-
-def over_sockets(name: str, nodes: int, folder: Path) -> list[int]:
-    """Play a scenario in processes of its own; give their exit codes, the head's first."""
-    words = [*PROGRAM, "sockets", name, str(folder / "link.json")]
-    roles = ["head", *map(str, range(1, nodes + 1))]
-    processes = [subprocess.Popen([*words, role], cwd=ROOT) for role in roles]
-    try:
-        return [process.wait(PATIENCE_S) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def over_mpi(name: str, nodes: int, _folder: Path) -> list[int]:

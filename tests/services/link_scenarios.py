@@ -1,9 +1,10 @@
 """What every link must do, as a head and some nodes see it: each scenario is a function for either end.
 
-    python -m tests.services.link_scenarios sockets SCENARIO PATH head | NUMBER
+    python -m tests.services.link_scenarios sockets SCENARIO PATH HEAD | NUMBER
     mpiexec -n NODES+1 python -m tests.services.link_scenarios mpi SCENARIO
 
-A process that fails its part says why, and ends with another exit code than 0. Nodes are named n1, n2 …
+A process that fails its part says why, and ends with another exit code than 0. Nodes are named n1, n2 …;
+HEAD is the head's incarnation with an h before it.
 """
 
 from __future__ import annotations
@@ -210,6 +211,20 @@ def node_killed(node: AtNode) -> None:
     node.link.send(Bye())
 
 
+def head_serves(head: AtHead) -> None:
+    while True:
+        head.heard.clear()
+        head.turn()
+        for node, said in head.heard:
+            if isinstance(said, Told):
+                head.link.send(node, Ack(number=said.number))
+
+
+def node_serves(node: AtNode) -> None:
+    while True:
+        node.turn()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     head: Callable[[AtHead], None]
@@ -228,6 +243,9 @@ SCENARIOS: Final = {
 }
 KILLED: Final = Scenario(head=head_killed, node=node_killed, nodes=2)
 """Not for an MPI without ULFM, which ends all when one ends."""
+ENDLESS: Final = Scenario(head=head_serves, node=node_serves, nodes=8)
+"""Each end may be had alone, to be stopped and killed."""
+OTHERS: Final = {"killed": KILLED, "endless": ENDLESS}
 
 
 def _play(scenario: Scenario, number: int, link: SocketHead | SocketNode | mpi.MpiHead | mpi.MpiNode) -> None:
@@ -240,12 +258,13 @@ def _play(scenario: Scenario, number: int, link: SocketHead | SocketNode | mpi.M
 
 def main(kind: str, name: str, *more: str) -> int:
     logging.basicConfig(format="%(asctime)s %(process)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    scenario = KILLED if name == "killed" else SCENARIOS[name]
+    scenario = {**SCENARIOS, **OTHERS}[name]
     if kind == "mpi":
         return _play_over_mpi(scenario)
     path, role = Path(more[0]), more[1]
-    if role == "head":
-        head = SocketHead(path, host="127.0.0.1", incarnation=0, nodes=scenario.nodes, clock=SystemClock())
+    if role.startswith("h"):
+        clock, incarnation = SystemClock(), int(role[1:])
+        head = SocketHead(path, host="127.0.0.1", incarnation=incarnation, nodes=scenario.nodes, clock=clock)
         _play(scenario, 0, head)
     else:
         _play(scenario, int(role), SocketNode(path))

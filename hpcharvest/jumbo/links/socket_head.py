@@ -28,6 +28,8 @@ EVENTS: Final = 512
 """Connections that are served in one call, and new ones that are taken; the others have their turn in the next."""
 BACKLOG: Final = 65_535
 """As many as the kernel allows: all the nodes of a large machine may come at once."""
+DEAF_S: Final = 1.0
+"""For so long new ones are left waiting when there is no room for them."""
 FULL: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 LIMITS: Final = Limits()
 
@@ -70,7 +72,7 @@ class SocketHead:
         self._nodes: dict[str, _Peer] = {}
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
-        self._listens = True
+        self._deaf_until = 0.0
         port = self._listener.getsockname()[1]
         notice.post(path, Notice(host=host, port=port, incarnation=incarnation, secret=self._secret.hex()))
         log.info("head %s listens for nodes at %s, port %s", incarnation, host, port)
@@ -173,19 +175,21 @@ class SocketHead:
         self._strangers.pop(descriptor, None)
         if self._nodes.get(peer.node) is peer:
             del self._nodes[peer.node]
-        if not self._listens:
-            self._epoll.register(self._listener, select.EPOLLIN)
-            self._listens = True
 
     def _accept(self, now: float) -> None:
-        for _ in range(EVENTS if self._listens else 0):
+        if now < self._deaf_until:
+            return
+        if self._deaf_until:
+            self._deaf_until = 0.0
+            self._epoll.register(self._listener, select.EPOLLIN)
+        for _ in range(EVENTS):
             try:
                 connection, _ = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:  # of the one that came, which is forgotten; or there is no more room
                 if error.errno in FULL:
-                    self._make_room(error)
+                    self._make_room(error, now)
                 return
             self._serial += 1
             channel = Channel(connection, self._limits, handshake.LONGEST)
@@ -195,11 +199,11 @@ class SocketHead:
             self._epoll.register(channel, select.EPOLLIN)
             self._say(peer, challenge.opening)
 
-    def _make_room(self, error: OSError) -> None:
-        """Hang up on who has been a stranger for longest; or listen no more until somebody goes."""
+    def _make_room(self, error: OSError, now: float) -> None:
+        """Hang up on who has been a stranger for longest; or listen no more for a while."""
         log.warning("no room for one more node: %s", error)
         if self._strangers:
             self._remove(next(iter(self._strangers.values())))
         else:
             self._epoll.unregister(self._listener)
-            self._listens = False
+            self._deaf_until = now + DEAF_S

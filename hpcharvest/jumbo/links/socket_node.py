@@ -98,14 +98,14 @@ class SocketNode:
         self._epoll.close()
 
     def _dial(self, now: float) -> None:
-        self._due = now + self._pause.next(self._chance())
         found = self._look(now)
-        if found is None:
-            return
         try:
-            connection = address.dial(found.host, found.port)
+            connection = address.dial(found.host, found.port) if found is not None else None
         except OSError as error:
-            self._tell(f"no head at {found.host}, port {found.port}: {error}")
+            self._tell(f"the head cannot be reached: {error}")
+            connection = None
+        if found is None or connection is None:
+            self._due = now + self._pause.next(self._chance())
             return
         self._channel = Channel(connection, self._limits, handshake.LONGEST)
         self._visit = Visit(found.key)

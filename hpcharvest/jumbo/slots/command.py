@@ -163,8 +163,8 @@ class CommandSlot:
         output = f"{run.folder}.done"
         try:
             os.rename(run.output, output)  # noqa: PTH104  # on the hot path
-        except OSError as error:
-            why = f"its output cannot be taken: {error.strerror}"
+        except OSError as problem:
+            why = f"its output cannot be taken: {problem.strerror}"
             return Failed(leased=run.leased, error=why, wall_s=wall_s, ours=True)
         finally:
             self._place.discard(run.folder)
@@ -196,7 +196,7 @@ def _prepare(folder: str) -> int:
 
 def cannot_start(error: OSError | ValueError) -> str:
     """Say why there is no process, in words that are the same on another node."""
-    why = str(error.strerror) if isinstance(error, OSError) else str(error)
+    why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
     return f"the payload cannot be started: {words.comparable(why)}"
 
 

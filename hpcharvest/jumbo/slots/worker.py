@@ -12,6 +12,7 @@ was started isolated.
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +40,20 @@ def main(arguments: Sequence[str]) -> int:
     work: Work = getattr(importlib.import_module(module), name)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
         channel.connect(os.environ["PILOT_EVENTRANGECHANNEL"])
-        with channel.makefile("rb") as ear, channel.makefile("wb", buffering=0) as mouth:
-            return _serve(work, ear, mouth)
+        with channel.makefile("rwb") as lines:
+            return _serve(work, lines)
 
 
-def _serve(work: Work, ear: IO[bytes], mouth: IO[bytes]) -> int:
+def _serve(work: Work, lines: io.BufferedRWPair) -> int:
     while True:
-        mouth.write(b"Ready for events\n")
-        line = ear.readline()
+        lines.write(b"Ready for events\n")
+        lines.flush()
+        line = lines.readline()
         if not line.startswith(b"["):
             return 0  # there are no more, or nobody is there
         for one in json.loads(line):
             said, good = _do(work, one)
-            mouth.write(said.encode(errors="replace") + b"\n")
+            lines.write(said.encode(errors="replace") + b"\n")
             if not good:
                 return 1
 
