@@ -107,9 +107,10 @@ class Talk:
         if names.RANGE_REQUEST in seen and self.top.identity(names.RANGE_REQUEST) != self._request:
             fresh |= self._hear_request()
         for desk in self._equipped():
-            if desk.ledger.asked or (self._strangers and desk.point is self.top):
+            if desk.ledger.asked or self._owes_strangers(desk):
                 fresh |= self._hand_over(desk, now)
-        if self._request is not None and not any(desk.ledger.asked for desk in self.desks.values()):
+        open_still = [desk for desk in self._equipped() if desk.ledger.asked or self._owes_strangers(desk)]
+        if self._request is not None and not open_still:
             self._close_request()
         return fresh
 
@@ -122,6 +123,10 @@ class Talk:
 
     def _equipped(self) -> Sequence[Desk]:
         return [desk for desk in self.desks.values() if desk.equipped]
+
+    def _owes_strangers(self, desk: Desk) -> bool:
+        """Tell whether this job's answer is the place to say that there is nothing for jobs which nobody knows."""
+        return bool(self._strangers) and desk.point is self.top
 
     def _equip(self, desk: Desk) -> None:
         """Let the payload find what it needs for a job."""
@@ -165,10 +170,14 @@ class Talk:
         if found is None:
             return False
         self._request, self.has_asked = found.identity, True
-        self._strangers = [job for job in asked if job not in self.desks]
+        known = {desk.task.job: desk for desk in self._equipped()}
+        self._strangers = []
         for job, number in asked.items():
-            if job in self.desks:
-                self.desks[job].ledger.asked = number
+            if job in known:
+                known[job].ledger.asked = number
+            else:
+                log.warning("%s: ranges are wanted of job %s, which is not this worker's", self.top.folder, job)
+                self._strangers.append(job)
         return True
 
     def _close_request(self) -> None:
@@ -187,7 +196,7 @@ class Talk:
         if names.RANGES in desk.there or not wanted:
             return False
         answer = {desk.task.job: [leased.range for leased in waiting]} if ledger.asked else {}
-        if desk.point is self.top:
+        if self._owes_strangers(desk):
             answer |= {job: [] for job in self._strangers}
             self._strangers = []
         desk.point.put(names.RANGES, names.write_ranges(answer))
