@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from hpcharvest.errors import MessageNotUnderstood
+from hpcharvest.errors import MessageNotUnderstood, TornMessage
 from hpcharvest.messenger import codec
 from hpcharvest.messenger.ranges import EventTask
 from hpcharvest.model.event_range import EventRange
@@ -223,7 +223,10 @@ def write_catalog(inputs: Mapping[str, str], dictionary: Mapping[str, Any]) -> b
 
 
 def _object(text: bytes, where: str) -> dict[str, Any]:
-    value = codec.parse(text, where)
+    try:
+        value = json.loads(text)  # also NaN, as some payloads write it: else such a text would be torn for ever
+    except (ValueError, RecursionError) as error:
+        raise TornMessage(f"{where}: no whole JSON text ({error}); it is read again later") from error
     if type(value) is not dict:
         raise MessageNotUnderstood(f"{where}: is {value!r:.80}, but an object is wanted")
     return value
@@ -241,7 +244,7 @@ def _entry(row: Any) -> Entry | None:
         range=name,
         status=status,
         path=path,
-        kind=Kind.ZIP if row.get("isZip") in {1, "1"} and name else kind,
+        kind=Kind.ZIP if name and _whole(row.get("isZip")) == 1 else kind,
         size=_whole(row.get("fsize")),
         checksum=str(row.get("chksum") or ""),
         guid=str(row.get("guid") or ""),
