@@ -48,6 +48,7 @@ class Post:
         self._comm.Set_errhandler(mpi.ERRORS_RETURN)
         self._failures = {mpi.ERR_PROC_FAILED, mpi.ERR_PROC_FAILED_PENDING}
         self._dead: set[int] = set()
+        self._untold: set[int] = set()
         self._ended: set[int] = set()
         self._told_end: set[int] = set()
         self._unsent: dict[int, int] = {}
@@ -73,11 +74,12 @@ class Post:
         self._unsent[rank] = self.unsent(rank) + len(text)
 
     def receive(self) -> Iterator[tuple[int, Kind, bytes]]:
-        """Take what came, in order, each with its rank. A rank that died has ENDED."""
-        known = set(self._dead)
+        """Take what came, in order, each with its rank. A rank that died has ENDED, after all else that came of it."""
         self._see_off()
+        nothing_left = False
         for _ in range(TAKEN):
-            if not self._begin():
+            nothing_left = not self._begin()
+            if nothing_left:
                 break
         for rank, parcels in list(self._coming.items()):
             while parcels and self._is_there(parcels[0]):
@@ -88,8 +90,11 @@ class Post:
                     yield rank, parcel.kind, bytes(parcel.text)
             if not parcels:
                 del self._coming[rank]
-        for rank in self._dead - known:
-            yield rank, Kind.ENDED, b""
+        if nothing_left:
+            dead = sorted(self._untold - self._coming.keys())
+            self._untold.difference_update(dead)
+            for rank in dead:
+                yield rank, Kind.ENDED, b""
 
     def end(self, rank: int) -> None:
         """Say, once, that nothing will follow."""
@@ -112,7 +117,7 @@ class Post:
         log.warning("MPI is left with messages on their way, which it may not like")
 
     def _begin(self) -> bool:
-        """Begin to take a message that came; tell whether there was one. A large one needs its time."""
+        """Begin to take a message that came; tell whether there may be more. A large one needs its time."""
         status = self._mpi.Status()
         try:
             message = self._comm.Improbe(source=self._mpi.ANY_SOURCE, tag=self._mpi.ANY_TAG, status=status)
@@ -122,7 +127,7 @@ class Post:
             request = message.Irecv([text, self._mpi.BYTE])
         except self._mpi.Exception as error:
             self._forgive(error)
-            return False
+            return True
         parcel = _Parcel(request, Kind(status.Get_tag()), text)
         self._coming.setdefault(status.Get_source(), deque()).append(parcel)
         return True
@@ -154,3 +159,4 @@ class Post:
         if fresh:
             log.warning("MPI says that these ranks died: %s", sorted(fresh))
         self._dead |= fresh
+        self._untold |= fresh
