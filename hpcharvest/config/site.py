@@ -68,6 +68,9 @@ class Nodes(Section):
     gpu_vendor: GpuVendor = "nvidia"
     """Whose GPUs they are: which variable binds a payload to some of them (CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES
     or ZE_AFFINITY_MASK), and how a container gets at them."""
+    scratch: Text = "${TMPDIR:-/tmp}"
+    """A folder of the node's own, for the outputs of event ranges until they are archived; `${NAME:-DEFAULT}` stands
+    for the variable of that name on the node."""
 
 
 class AllocationLimits(Section):
