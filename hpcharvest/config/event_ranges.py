@@ -38,7 +38,8 @@ class EventRanges(Section):
     panda-harvester's shared files (`files`), or an MPI program on several nodes for each (`mpi`)."""
     callable: str = ""
     """For kind `callable`: the `module:function`, of a module in `transformation_dir`; empty: the job's transformation
-    is a module there, and its function is `run`."""
+    is a module there, and its function is `run`. It finds the job's parameters in the environment variable
+    HPCHARVEST_PARAMETERS; `arguments` have no effect."""
     arguments: Strings = ()
     """Further arguments after the job's own; they, and the job's own, may have {eventRangeID}, {startEvent},
     {lastEvent}, {LFN}, {GUID}, {scope}, {PFN} (the input's path), {output} (where the output is to be left), {seed}
