@@ -31,6 +31,11 @@ class Mark:
         return f"{self.tag}/{self.restart}/{self.job}.{self.attempt}"
 
 
+def node_mark(tag: str, restart: int) -> str:
+    """Give the mark of the process that does event ranges on a node, and of all that it starts."""
+    return f"{tag}/{restart}/ranges"
+
+
 def family(leaders: Collection[int], marks: Collection[Mark]) -> set[int]:
     """Find the live processes of some payloads, in one look at /proc.
 
@@ -53,6 +58,11 @@ def family(leaders: Collection[int], marks: Collection[Mark]) -> set[int]:
 def of_this_start(tag: str, restart: int) -> set[int]:
     """Find every process on this host that this start of the batch job brought about."""
     return _bearers(f"{tag}/{restart}/")
+
+
+def of_tasks(tag: str, restart: int) -> set[int]:
+    """Find what `of_this_start` finds, but for the processes that do event ranges, which outlive a head."""
+    return of_this_start(tag, restart) - _bearers(node_mark(tag, restart))
 
 
 def of_other_starts(tag: str, restart: int) -> set[int]:
