@@ -121,6 +121,7 @@ class EventTable:
                     continue
                 entry, refusal = self._whose(item, commands)
                 if entry is None:
+                    self._refuse(item, now)
                     returns.append(refusal)
                     continue
                 in_zip = self._zips.register(entry.panda_id, said) if said else None
@@ -149,6 +150,17 @@ class EventTable:
             return None, False
         commands[str(job_id)] = entry.command
         return entry, True
+
+    def _refuse(self, item: Any, now: float) -> None:
+        """Remember a report about a range whose job may not report any more."""
+        try:
+            task, _, file_id, process, _ = _numbers(item)
+            finished = item.get("eventStatus") == "finished"
+        except (KeyError, ValueError, TypeError, AttributeError):
+            return
+        one = self._ranges.get((task, file_id, process))
+        if one is not None and finished:
+            one.report(item, None, now, changeable=False)
 
     def _report(
         self, entry: JobEntry, item: Mapping[str, Any], in_zip: Zip | None, now: float, *, ready_too: bool
@@ -218,8 +230,9 @@ class EventTable:
     def summary(self) -> dict[str, Any]:
         """Count the ranges by state, and what a client should not do to them.
 
-        `finished_again`: ranges that were reported finished more than once under whatever name; `finished_void`: such
-        reports that changed nothing; `unanswered`: how often a range was handed out, and nothing came of it.
+        `finished_again`: ranges that were reported finished more than once under one name; `finished_void`: all reports
+        that changed nothing, also those under an older name and those of a job that had ended; `unanswered`: how often
+        a range was handed out, and nothing came of it.
         """
         with self._lock:
             ranges = self._ranges.values()
@@ -232,7 +245,7 @@ class EventTable:
                 "unanswered": in_sent + sum(one.unanswered for one in ranges),
                 "finished_reports": len(reports),
                 "finished_void": sum(1 for one in reports if not one.counted),
-                "finished_again": sum(1 for one in ranges if len(one.finishes) > 1),
+                "finished_again": sum(1 for one in ranges if one.told_again),
                 **self._zips.summary(),
             }
 

@@ -74,6 +74,11 @@ class Range:
         """The identifier under which it is with its owner."""
         return f"{self.task_id}-{self.owner}-{self.file_id}-{self.process}-{self.attempts}"
 
+    @property
+    def told_again(self) -> bool:
+        """Whether it was reported finished twice under one name."""
+        return len({one.name for one in self.finishes}) < len(self.finishes)
+
     def served(self) -> dict[str, Any]:
         """Give it as `acquire_event_ranges` does."""
         return {

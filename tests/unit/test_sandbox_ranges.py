@@ -103,6 +103,15 @@ def test_a_report_under_an_older_name_is_remembered_as_void(scene: Scene) -> Non
     assert scene.table.update([{"eventRangeID": late, "eventStatus": "finished"}], 1)[0] == [True]
     assert [one["counted"] for one in scene.detail(1)["finished"]] == [False]
     assert scene.detail(1)["state"] == "sent"
+    assert scene.table.summary()["finished_again"] == 0
+
+
+def test_a_report_after_the_end_of_its_job_is_refused_and_remembered(scene: Scene) -> None:
+    scene.report(slice(0, 1))
+    scene.end()
+    assert scene.report(slice(0, 1)) == [False]
+    assert [one["counted"] for one in scene.detail(0)["finished"]] == [True, False]
+    assert scene.table.summary()["finished_again"] == 1
 
 
 def test_ranges_that_were_sent_and_never_came_back_are_known(scene: Scene) -> None:
