@@ -68,9 +68,16 @@ class Nodes(Section):
     gpu_vendor: GpuVendor = "nvidia"
     """Whose GPUs they are: which variable binds a payload to some of them (CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES
     or ZE_AFFINITY_MASK), and how a container gets at them."""
-    link_address: Text = "{node}"
+    link_address: str = ""
     """Where the first node of a batch job listens for its other nodes when they do event ranges: a name or an address,
-    such as that of a faster network; {node} is the node's own name. A batch job of one node listens on loopback."""
+    such as `{node}-hsn0` on a faster network; {node} is the node's own name. Empty: what its name means there; a batch
+    job of one node listens on loopback."""
+
+    @field_validator("link_address")
+    @classmethod
+    def _link_address_is_known(cls, value: str) -> str:
+        check_placeholders((value,), frozenset({"node"}))
+        return value
 
 
 class AllocationLimits(Section):

@@ -139,8 +139,8 @@ class Manifest:
     nodes_together: bool = False
     """Whether one `node_launcher` starts them on all nodes, so that the end of one does not end the others; else there
     is one for each node."""
-    link_address: str = "{node}"
-    """Where the head listens for its other nodes; {node} is the name of its own."""
+    link_address: str = ""
+    """Where the head listens for its other nodes; {node} is the name of its own. Empty: what that means there."""
     version: int = VERSION
 
 
