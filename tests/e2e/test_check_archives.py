@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from hpcharvest.jumbo.node.archive import Archive, archive_name
+from hpcharvest.jumbo.node.members import Entry
+
 pytestmark = pytest.mark.needs("pythia")
 
 DATA = Path(__file__).parents[2] / "hpcharvest" / "cli" / "demo_data"
@@ -29,7 +32,7 @@ def adler32(content: bytes) -> str:
 
 def line(identifier: str, content: bytes, **changes: Any) -> dict[str, Any]:
     name = f"in.{identifier}"
-    return {"id": identifier, "name": name, "size": len(content), "adler32": adler32(content), **changes}
+    return {"eventRangeID": identifier, "name": name, "size": len(content), "adler32": adler32(content), **changes}
 
 
 def write(path: Path, members: Iterable[Member]) -> Path:
@@ -89,8 +92,8 @@ def test_a_good_archive_is_told_in_full(
 def cases(members: list[Member], lines: list[dict[str, Any]]) -> dict[str, tuple[list[Member], str]]:
     first, second = lines
     cut = members[0][1][: len(members[0][1]) // 2]
-    stranger = {**first, "id": "9-9-9-9-9"}
-    swapped = [{**first, "id": second["id"]}, {**second, "id": first["id"]}]
+    stranger = {**first, "eventRangeID": "9-9-9-9-9"}
+    swapped = [{**first, "eventRangeID": second["eventRangeID"]}, {**second, "eventRangeID": first["eventRangeID"]}]
     return {
         "no manifest": (members, "it has no manifest.json"),
         "senseless manifest": ([*members, ("manifest.json", b"{}")], "its manifest.json cannot be read"),
@@ -106,7 +109,7 @@ def cases(members: list[Member], lines: list[dict[str, Any]]) -> dict[str, tuple
             f"{first['name']} is not what its manifest says",
         ),
         "cut short, and so told": (
-            [(members[0][0], cut), members[1], manifest(line(first["id"], cut), second)],
+            [(members[0][0], cut), members[1], manifest(line(first["eventRangeID"], cut), second)],
             f"{first['name']}: cut short",
         ),
         "an unknown range": ([*members, manifest(stranger, second)], "of the range 9-9-9-9-9, which nobody knows"),
@@ -147,6 +150,23 @@ def test_a_torn_archive_is_found(
     assert "no whole archive" in checker.check_archive(path, slices).problems[0]
     path.write_bytes(b"")
     assert "no whole archive" in checker.check_archive(path, slices).problems[0]
+
+
+def test_an_archive_as_a_node_writes_it_is_good(
+    checker: ModuleType, slices: Any, outputs: dict[str, bytes], tmp_path: Path
+) -> None:
+    archive = Archive(tmp_path, archive_name("first", "1"))
+    entries = []
+    for index, (identifier, content) in enumerate(outputs.items()):
+        (tmp_path / identifier).write_bytes(content)
+        member = archive.append(str(tmp_path / identifier), f"in.{identifier}.hepmc3")
+        entries.append(Entry(index=index, id=identifier, cpu_s=1.0, wall_s=2.0, member=member))
+    size, told = archive.finish(7, entries, shorter=False)
+    archive.publish()
+    seen = checker.check_archive(tmp_path / archive.name, slices)
+    assert seen.problems == ()
+    assert (seen.size, seen.adler32, seen.events) == (size, told, 4)
+    assert archive.name.endswith(".tar")  # by which the demonstration finds archives of which nobody was told
 
 
 def account(folder: Path, adler: str) -> Path:

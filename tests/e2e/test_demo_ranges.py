@@ -78,7 +78,12 @@ class ByHand:
         """Do ranges, leave their archive at its destination, and report them."""
         made = [self.do(one, seed) for seed, one in enumerate(ranges, start=1)]
         lines = [
-            {"id": one["eventRangeID"], "name": name, "size": len(content), "adler32": f"{zlib.adler32(content):08x}"}
+            {
+                "eventRangeID": one["eventRangeID"],
+                "name": name,
+                "size": len(content),
+                "adler32": f"{zlib.adler32(content):08x}",
+            }
             for one, (name, content) in zip(ranges, made, strict=True)
         ]
         place = self._world.outputs / SCOPE / archive

@@ -122,7 +122,10 @@ class _Check:
             return []
         try:
             told = json.loads(self._open(MANIFEST).read())
-            return [Listed(one["id"], one["name"], int(one["size"]), str(one["adler32"])) for one in told["ranges"]]
+            return [
+                Listed(one["eventRangeID"], one["name"], int(one["size"]), str(one["adler32"]))
+                for one in told["ranges"]
+            ]
         except (ValueError, KeyError, TypeError) as error:
             self._problems.append(f"its {MANIFEST} cannot be read: {error!r}")
             return []
