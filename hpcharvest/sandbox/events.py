@@ -12,7 +12,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpcharvest.sandbox.books import Books
 from hpcharvest.sandbox.ledger import TO_BE_KILLED, JobEntry
@@ -27,6 +27,21 @@ MAX_UPDATES = 100_000
 
 MERGES_FROM = 9_000_000_001
 """PandaIDs of merge jobs, apart from those that people give."""
+
+
+class Name(NamedTuple):
+    """A range's identifier, taken apart."""
+
+    task: int
+    job: int
+    file: int
+    process: int
+    attempt: int
+
+    @property
+    def row(self) -> tuple[int, int, int]:
+        """What names the range whoever has it."""
+        return self.task, self.file, self.process
 
 
 class EventTable:
@@ -46,6 +61,7 @@ class EventTable:
             self._held: dict[int, list[Range]] = {}
             self._jumbo: set[int] = set()
             self._zips = Zips()
+            self._finished: Counter[str] = Counter()
             self._files = 0
             self._merges = 0
 
@@ -114,68 +130,69 @@ class EventTable:
         with self._lock:
             returns: list[bool | None] = []
             commands: dict[str, str | None] = {}
-            chunks: set[Zip] = set()
+            archives_of: dict[tuple[int, int], Zip] = {}
             for item, said in _flatten(items):
                 if len(returns) >= MAX_UPDATES:
                     returns.append(None)
                     continue
-                entry, refusal = self._whose(item, commands)
-                if entry is None:
-                    self._refuse(item, now)
-                    returns.append(refusal)
+                name = _numbers(item)
+                answer = None if name is None else self._refused(name, item, commands)
+                if name is None or answer is not True:
+                    self._note(name, item, now)
+                    returns.append(answer if name else False)
                     continue
-                in_zip = self._zips.register(entry.panda_id, said) if said else None
-                if in_zip is not None:
-                    chunks.add(in_zip)
-                self._report(entry, item, in_zip, now, ready_too=version == 2)
+                in_zip = None
+                if said is not None:  # once for a chunk and a job, not for each of its ranges
+                    key = id(said), name.job
+                    in_zip = archives_of.get(key) or self._zips.register(name.job, said)
+                    archives_of[key] = in_zip
+                self._report(name, item, in_zip, now, ready_too=version == 2)
                 returns.append(True)
-            for one in chunks:
-                one.reports += 1
             return returns, commands
 
-    def _whose(self, item: Any, commands: dict[str, str | None]) -> tuple[JobEntry | None, bool | None]:
-        """Give the job of a report; None, and what to answer instead, for a report that is not taken."""
-        try:
-            _, job_id, _, _, _ = _numbers(item)
-            status = item["eventStatus"]
-        except (KeyError, ValueError, TypeError, AttributeError):
-            return None, False
+    def _refused(self, name: Name, item: Mapping[str, Any], commands: dict[str, str | None]) -> bool | None:
+        """Say whether a report is taken (true), passed over (null) or refused (false), and note its job's command."""
+        status = item.get("eventStatus")
         if status == "transferring":
-            return None, None
+            return None
         if status not in REPORTED:
-            return None, False
-        entry = self._books.entry(job_id)
+            return False
+        entry = self._books.entry(name.job)
         if entry is None or entry.state not in REPORTS_EVENTS:
-            commands[str(job_id)] = TO_BE_KILLED
-            return None, False
-        commands[str(job_id)] = entry.command
-        return entry, True
+            commands[str(name.job)] = TO_BE_KILLED
+            return False
+        commands[str(name.job)] = entry.command
+        return True
 
-    def _refuse(self, item: Any, now: float) -> None:
-        """Remember a report about a range whose job may not report any more."""
-        try:
-            task, _, file_id, process, _ = _numbers(item)
-            finished = item.get("eventStatus") == "finished"
-        except (KeyError, ValueError, TypeError, AttributeError):
-            return
-        one = self._ranges.get((task, file_id, process))
-        if one is not None and finished:
-            one.report(item, None, now, changeable=False)
+    def _note(self, name: Name | None, item: Any, now: float) -> None:
+        """Remember a report that is refused, as its job may not report any more."""
+        one = self._ranges.get(name.row) if name else None
+        if one is not None and item.get("eventStatus") == "finished":
+            self._tell(one, item, None, now, changeable=False)
 
-    def _report(
-        self, entry: JobEntry, item: Mapping[str, Any], in_zip: Zip | None, now: float, *, ready_too: bool
-    ) -> None:
+    def _report(self, name: Name, item: Mapping[str, Any], in_zip: Zip | None, now: float, *, ready_too: bool) -> None:
         """Write a report down. One under a name that the range has no more is only remembered."""
-        task, job_id, file_id, process, attempt = _numbers(item)
-        one = self._ranges.get((task, file_id, process))
+        one = self._ranges.get(name.row)
         if one is None:
             return
-        fresh = ready_too and one.state is EventState.READY and one.attempts == attempt
+        fresh = ready_too and one.state is EventState.READY and one.attempts == name.attempt
         if fresh:
-            self._take(one, job_id)
-        mine = one.attempts == attempt and one.owner == job_id
-        changeable = mine and (fresh or one.state in IN_HAND)
-        entry.ranges_done += one.report(item, in_zip, now, changeable=changeable)
+            self._take(one, name.job)
+        mine = one.attempts == name.attempt and one.owner == name.job
+        done = self._tell(one, item, in_zip, now, changeable=mine and (fresh or one.state in IN_HAND))
+        entry = self._books.entry(name.job)
+        if done and entry is not None:
+            entry.ranges_done += 1
+
+    def _tell(self, one: Range, item: Mapping[str, Any], in_zip: Zip | None, now: float, *, changeable: bool) -> bool:
+        """Tell a range of a report, count it, and say whether the range is finished by it."""
+        again = one.told_again
+        done = one.report(item, in_zip, now, changeable=changeable)
+        if item["eventStatus"] == "finished":
+            self._finished["reports"] += 1
+            self._finished["void"] += not done
+            self._finished["again"] += one.told_again - again
+        return done
 
     def _take(self, one: Range, job_id: int) -> None:
         """Give a ready range to a job that reports on it without having asked for it."""
@@ -236,24 +253,25 @@ class EventTable:
         """
         with self._lock:
             ranges = self._ranges.values()
-            reports = [one for each in ranges for one in each.finishes]
             in_sent = sum(1 for one in ranges if one.state is EventState.SENT)
             return {
                 "ranges": len(ranges),
                 "states": dict(Counter(one.state.name.lower() for one in ranges)),
                 "handed_out": sum(one.handed_out for one in ranges),
                 "unanswered": in_sent + sum(one.unanswered for one in ranges),
-                "finished_reports": len(reports),
-                "finished_void": sum(1 for one in reports if not one.counted),
-                "finished_again": sum(1 for one in ranges if one.told_again),
+                "finished_reports": self._finished["reports"],
+                "finished_void": self._finished["void"],
+                "finished_again": self._finished["again"],
                 **self._zips.summary(),
             }
 
 
-def _numbers(item: Mapping[str, Any]) -> tuple[int, int, int, int, int]:
-    """Take a range's name apart: task, job, file, process, attempts left."""
-    task, job, file, process, attempt = (int(part) for part in item["eventRangeID"].split("-"))
-    return task, job, file, process, attempt
+def _numbers(item: Any) -> Name | None:
+    """Read the name in a report; None: it is none."""
+    try:
+        return Name(*map(int, item["eventRangeID"].split("-")))
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _flatten(items: Iterable[Any]) -> Iterator[tuple[Any, Mapping[str, Any] | None]]:

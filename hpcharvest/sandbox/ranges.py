@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from hpcharvest.sandbox.states import EventState
 from hpcharvest.sandbox.zips import Zip
@@ -20,8 +20,7 @@ REPORTED = {
 IN_HAND = frozenset({EventState.SENT, EventState.RUNNING})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """One report that a range is finished: when, under which name, in which archive (None: by itself).
 
     `counted`: it changed the range. One that did not came again, or too late, and is what a client should not do.
@@ -67,7 +66,7 @@ class Range:
     zip: Zip | None = None
     handed_out: int = 0
     unanswered: int = 0
-    finishes: list[Finish] = field(default_factory=list)
+    finishes: tuple[Finish, ...] = ()
 
     @property
     def name(self) -> str:
@@ -77,7 +76,7 @@ class Range:
     @property
     def told_again(self) -> bool:
         """Whether it was reported finished twice under one name."""
-        return len({one.name for one in self.finishes}) < len(self.finishes)
+        return len(self.finishes) > 1 and len({one.name for one in self.finishes}) < len(self.finishes)
 
     def served(self) -> dict[str, Any]:
         """Give it as `acquire_event_ranges` does."""
@@ -132,7 +131,7 @@ class Range:
         finished = state is EventState.FINISHED
         if finished:
             name = item["eventRangeID"]
-            self.finishes.append(Finish(at=now, name=name, zip=in_zip, counted=changeable))
+            self.finishes = (*self.finishes, Finish(now, name, in_zip, changeable))
         if not changeable:
             return False
         self.state = state

@@ -59,6 +59,7 @@ class Zips:
         """Give the archive of that name and job, as it was told first."""
         told = {key: said[key] for key in _KEYS if key in said}
         one = self._known.setdefault((job_id, said["lfn"]), Zip(job_id=job_id, lfn=said["lfn"], told=told))
+        one.reports += 1
         one.conflicts += one.told != told
         return one
 
