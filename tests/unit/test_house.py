@@ -231,7 +231,7 @@ RULES: Final[Mapping[str, Rule]] = {
             "hpcharvest/cli/demo/campaign.py": "a controller, kept running or killed",
             "hpcharvest/engine/sweeper.py": "rm, which removes trees out of our threads' way",
             "hpcharvest/jumbo/slot.py": "payloads, inside an allocation",
-            "hpcharvest/jumbo/slots/harvester_files/program.py": "payloads that take event ranges by files, inside an allocation",
+            "hpcharvest/jumbo/slots/harvester_files/program.py": "payloads that take event ranges by files",
             "hpcharvest/jumbo/tarball.py": "a child of the runner packs what is large",
             "hpcharvest/jumbo/agents.py": "the processes of event ranges on the nodes",
             "hpcharvest/jumbo/supervisor.py": "one head after another",
@@ -264,6 +264,10 @@ RULES: Final[Mapping[str, Rule]] = {
             "hpcharvest/sandbox/batch/client.py": "handed on to batch jobs, as batch systems do",
             "hpcharvest/sandbox/batch/faces/cobalt.py": "the columns that a user has chosen, as Cobalt does",
         },
+    ),
+    "the runner takes its time from a clock that does not jump": Rule(
+        found=uses("time.time", "time.time_ns", "datetime.now", "datetime.datetime.now", "time.localtime"),
+        files=("hpcharvest/jumbo/*.py", "hpcharvest/messenger/*.py"),  # wall seconds come from `clock`, for people
     ),
     "SQL is known to the store only": Rule(
         found=imports("sqlalchemy", "alembic", "sqlite3", "psycopg"),
@@ -314,6 +318,8 @@ BROKEN: Final = [
     ("nothing goes through a shell", "hpcharvest/a.py", "import os\nos.system('ls')"),
     ("the environment is read in few places", "hpcharvest/a/b.py", "import os\nos.environ['A']"),
     ("the environment is read in few places", "hpcharvest/a.py", "from os import getenv"),
+    ("the runner takes its time from a clock that does not jump", "hpcharvest/jumbo/a.py", "import time\ntime.time()"),
+    ("the runner takes its time from a clock that does not jump", "hpcharvest/jumbo/a/b.py", "from time import time"),
     ("SQL is known to the store only", "hpcharvest/a.py", "import sqlalchemy.orm"),
     ("a file has at most 400 lines", "hpcharvest/a.py", "\n" * 401),
     ("a function has at most 40 lines without its docstring", "tests/a.py", "def f():" + "\n    pass" * 40),
@@ -334,6 +340,7 @@ KEPT: Final = [
     ("no mocks", "tests/a.py", "import unit"),
     ("what is printed comes from cli/output.py", "hpcharvest/a.py", "table.print(); pprint(1)"),
     ("nothing goes through a shell", "tests/a.py", "run(['ls'], shell=False)"),
+    ("the runner takes its time from a clock that does not jump", "hpcharvest/jumbo/a.py", "time.monotonic()"),
     ("a file has at most 400 lines", "hpcharvest/a.py", "\n" * 400),
     ("a function has at most 40 lines without its docstring", "tests/a.py", 'def f():\n    """' + "\n" * 40 + '"""'),
     ("everything is caught at borders only", "hpcharvest/a.py", "try: f()\nexcept Exception as e: raise E from e"),
