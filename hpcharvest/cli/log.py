@@ -23,6 +23,17 @@ class LineFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__(FORMAT, DATE)
+        self._worded = (-1, "")
+        """The last second that was worded, and its words."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        """Word the record's second; of the many lines that a second may have, for the first one only."""
+        second = int(record.created)
+        known, words = self._worded
+        if second != known:
+            words = super().formatTime(record, datefmt)
+            self._worded = (second, words)
+        return words
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Write the line; a traceback, which follows it, stays as it is."""
@@ -47,5 +58,6 @@ def set_up(file: Path | None, level: str) -> None:
     except OSError as error:
         raise ConfigurationError(f"the log file {file} cannot be opened: {error.strerror}") from error
     handler.setFormatter(LineFormatter())
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line of ours names them
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("hpcharvest").setLevel(level)
