@@ -14,6 +14,8 @@ from hpcharvest.errors import ConfigurationError
 
 FORMAT = "%(asctime)s %(levelname)-5s %(message)s"
 DATE = "%Y-%m-%dT%H:%M:%SZ"
+LOOK_S = 1.0
+"""Seconds after which it is looked again whether the file was moved away."""
 
 
 class LineFormatter(logging.Formatter):
@@ -41,7 +43,17 @@ class LineFormatter(logging.Formatter):
 
 
 class PrivateFile(WatchedFileHandler):
-    """Appends to a file of mode 0600, made anew when somebody has moved it away."""
+    """Appends to a file of mode 0600, made anew within a second when somebody has moved it away."""
+
+    next_look = 0.0
+    """By the steady clock."""
+
+    def reopenIfNeeded(self) -> None:  # noqa: N802 - logging's name
+        """Look at the file once a second: before each of some thousand lines a second it would cost as much as they."""
+        now = time.monotonic()
+        if now >= self.next_look:
+            self.next_look = now + LOOK_S
+            super().reopenIfNeeded()
 
     def _open(self) -> TextIOWrapper:
         file = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

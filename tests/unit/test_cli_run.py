@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,17 +75,22 @@ def test_nobody_can_put_a_line_into_the_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("logging_restored")
-def test_a_log_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+def test_a_log_that_was_moved_away_is_made_anew_at_the_next_look(tmp_path: Path) -> None:
     file = tmp_path / "log"
     log.set_up(file, "INFO")
     ours = logging.getLogger("hpcharvest")
+    [handler] = logging.getLogger().handlers
+    assert isinstance(handler, log.PrivateFile)
 
     ours.info("before")
     file.rename(tmp_path / "log.1")
+    handler.next_look = time.monotonic() + 1000
+    ours.info("at once")
+    handler.next_look = time.monotonic()
     ours.info("after")
 
-    assert "before" in (tmp_path / "log.1").read_text()
-    assert "after" in file.read_text()
+    assert re.findall("before|at once|after", (tmp_path / "log.1").read_text()) == ["before", "at once"]
+    assert re.findall("before|at once|after", file.read_text()) == ["after"]
 
 
 def test_a_log_that_cannot_be_opened_is_a_wrong_configuration(tmp_path: Path) -> None:
