@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from hpcharvest.errors import MessageNotUnderstood
-from hpcharvest.jumbo.slots.access import AccessPoint
-from hpcharvest.jumbo.slots.program import how
+from hpcharvest.jumbo.access.point import AccessPoint
+from hpcharvest.jumbo.access.program import how
 from hpcharvest.jumbo.verdict import LONGEST_REPORT
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.harvester_files import Attributes, Entry, Kind, Status

@@ -18,11 +18,11 @@ import pytest
 
 from hpcharvest.clock import ManualClock, SystemClock
 from hpcharvest.jumbo import kin
+from hpcharvest.jumbo.access.point import Pace
+from hpcharvest.jumbo.access.worker import Setting
 from hpcharvest.jumbo.slots import files
-from hpcharvest.jumbo.slots.access import Pace
 from hpcharvest.jumbo.slots.files import FilesSlot
 from hpcharvest.jumbo.slots.slot import Done, Failed, Leased, Outcome
-from hpcharvest.jumbo.slots.worker import Setting
 from hpcharvest.messenger.ranges import EventTask, PayloadKind
 from hpcharvest.model.event_range import EventRange
 from hpcharvest.model.ids import Attempt, JobId

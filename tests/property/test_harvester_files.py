@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from hpcharvest.clock import SystemClock
 from hpcharvest.errors import MessageNotUnderstood, TornMessage
-from hpcharvest.jumbo.slots.access import AccessPoint, Pace
-from hpcharvest.jumbo.slots.ledger import Ledger
+from hpcharvest.jumbo.access.ledger import Ledger
+from hpcharvest.jumbo.access.point import AccessPoint, Pace
+from hpcharvest.jumbo.access.talk import Talk
 from hpcharvest.jumbo.slots.slot import Done, Leased
-from hpcharvest.jumbo.slots.talk import Talk
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.harvester_files import Entry, Kind, Status
 from hpcharvest.messenger.ranges import EventTask, PayloadKind

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpcharvest.jumbo import pilot
+from hpcharvest.jumbo.access.worker import Setting, Worker
 from hpcharvest.jumbo.slots.slot import Leased, Outcome
-from hpcharvest.jumbo.slots.worker import Setting, Worker
 from hpcharvest.messenger.ranges import EventTask
 from hpcharvest.model.ids import JobId
 

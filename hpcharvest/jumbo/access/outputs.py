@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from hpcharvest.jumbo.slots.ledger import Claim
+from hpcharvest.jumbo.access.ledger import Claim
 from hpcharvest.jumbo.slots.slot import Done, Failed, Outcome
 
 PIECE: Final = 4_000_000

@@ -10,9 +10,9 @@ from typing import Final
 
 from hpcharvest.clock import Clock
 from hpcharvest.errors import MessageNotUnderstood, TornMessage, UnsafeName
-from hpcharvest.jumbo.slots.access import AccessPoint, Identity, stamp
-from hpcharvest.jumbo.slots.ledger import Ledger
-from hpcharvest.jumbo.slots.outputs import Inspector
+from hpcharvest.jumbo.access.ledger import Ledger
+from hpcharvest.jumbo.access.outputs import Inspector
+from hpcharvest.jumbo.access.point import AccessPoint, Identity, stamp
 from hpcharvest.jumbo.slots.slot import Outcome
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.ranges import EventTask

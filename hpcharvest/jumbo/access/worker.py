@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from hpcharvest.clock import Clock
 from hpcharvest.errors import MessageNotUnderstood, UnsafeName
 from hpcharvest.jumbo import kin
-from hpcharvest.jumbo.slots.access import Pace
-from hpcharvest.jumbo.slots.life import Life
+from hpcharvest.jumbo.access.life import Life
+from hpcharvest.jumbo.access.point import Pace
+from hpcharvest.jumbo.access.talk import Talk
 from hpcharvest.jumbo.slots.slot import Failed, Leased
-from hpcharvest.jumbo.slots.talk import Talk
 from hpcharvest.messenger.ranges import EventTask
 from hpcharvest.model.ids import JobId
 

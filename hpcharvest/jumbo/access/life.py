@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from hpcharvest.jumbo import kin
+from hpcharvest.jumbo.access.point import AccessPoint, Identity
+from hpcharvest.jumbo.access.program import Program, how
 from hpcharvest.jumbo.slot import NOT_ITS_DOING
-from hpcharvest.jumbo.slots.access import AccessPoint, Identity
-from hpcharvest.jumbo.slots.program import Program, how
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.ranges import EventTask
 
