@@ -164,6 +164,7 @@ def manifest(
     """Give what the runner of an allocation must know. `images`: what to run for each image, by its name."""
     site = queue.site
     gpu_variable = launchers.GPU_VARIABLES[site.nodes.gpu_vendor] if queue.payload.gpus else ""
+    node_launcher, together = launchers.node_words(site.launcher, gpu_variable)
     return Manifest(
         allocation=allocation.id,
         tag=allocation.tag,
@@ -174,6 +175,9 @@ def manifest(
         heartbeat_s=heartbeat_s,
         margin_s=site.allocation.margin_s,
         launcher=launchers.words(site.launcher, gpu_variable),
+        node_launcher=node_launcher,
+        nodes_together=together,
+        link_address=site.nodes.link_address,
         tasks=tuple(task(job, queue, folders, images) for job in jobs),
     )
 
