@@ -18,7 +18,7 @@ from typing import Final
 
 from hpcharvest.errors import MessageNotUnderstood
 from hpcharvest.jumbo.access.point import AccessPoint
-from hpcharvest.jumbo.access.program import how
+from hpcharvest.jumbo.slots import words
 from hpcharvest.jumbo.verdict import LONGEST_REPORT
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.harvester_files import Attributes, Entry, Kind, Status
@@ -82,7 +82,7 @@ def judge(attributes: Attributes, entries: Sequence[Entry], code: int, missing: 
     gone = [os.path.basename(path) for path in files if path in missing]  # noqa: PTH119  # texts
     reason = attributes.error
     if code:
-        reason = how(code) + (f": {reason}" if reason else "")
+        reason = f"the payload {words.ended(code)}{': ' if reason else ''}{reason}"
     elif not attributes.status:
         reason = "the payload ended well, but did not say what became of its job"
     elif attributes.status == Status.FAILED:

@@ -150,7 +150,7 @@ def test_a_pilot_that_did_well_is_done_with_its_files(tmp_path: Path) -> None:
     ("status", "code", "size", "reason"),
     [
         ("finished", 1, 3, "the payload ended with exit code 1"),
-        ("finished", -9, 3, "the payload died of signal 9"),
+        ("finished", -9, 3, "the payload died of signal 9 (SIGKILL)"),
         ("finished", 0, 4, "the payload says that its job is finished, but did not leave out"),
         ("failed", 0, 3, "the payload says that its job failed"),
         ("running", 0, 3, "the payload ended when its job was 'running'"),

@@ -231,7 +231,6 @@ RULES: Final[Mapping[str, Rule]] = {
             "hpcharvest/cli/demo/campaign.py": "a controller, kept running or killed",
             "hpcharvest/engine/sweeper.py": "rm, which removes trees out of our threads' way",
             "hpcharvest/jumbo/slot.py": "payloads, inside an allocation",
-            "hpcharvest/jumbo/access/program.py": "payloads that take event ranges by files, inside an allocation",
             "hpcharvest/jumbo/tarball.py": "a child of the runner packs what is large",
             "hpcharvest/jumbo/agents.py": "the processes of event ranges on the nodes",
             "hpcharvest/jumbo/supervisor.py": "one head after another",

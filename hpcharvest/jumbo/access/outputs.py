@@ -8,107 +8,98 @@ import os
 import stat
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
+from hpcharvest.jumbo.access import unpack
 from hpcharvest.jumbo.access.ledger import Claim
 from hpcharvest.jumbo.slots.slot import Done, Failed, Outcome
 
 PIECE: Final = 4_000_000
 """Bytes that are read at once."""
-AT_ONCE: Final = 32_000_000
-"""Bytes that are read, and"""
-FILES_AT_ONCE: Final = 200
-"""files that are looked at, before the loop has its turn again."""
+STEPS: Final = 8
+"""Pieces that are read, and"""
+CLAIMS: Final = 200
+"""claims that are finished, before the loop has its turn again."""
 
-MISSING: Final = "the payload says that it is finished, but its output is not there"
-OUTSIDE: Final = "the payload says that it is finished, but its output is outside of its folders"
-OTHER_SIZE: Final = "the payload says that it is finished, but its output has another size"
-OTHER_CHECKSUM: Final = "the payload says that it is finished, but its output has another checksum"
-UNREADABLE: Final = "the payload says that it is finished, but its output cannot be read"
+_SAID: Final = "the payload says that it is finished, but its output"
+MISSING: Final = f"{_SAID} is not there"
+OUTSIDE: Final = f"{_SAID} is no file in its folders"
+OTHER_SIZE: Final = f"{_SAID} has another size"
+OTHER_CHECKSUM: Final = f"{_SAID} has another checksum"
+UNREADABLE: Final = f"{_SAID} cannot be read"
+NOT_PACKED: Final = f"{_SAID} is not in the archive"
 
-
-@dataclass(slots=True, kw_only=True)
-class _Open:
-    """A file of which the checksum is being made."""
-
-    claim: Claim
-    path: str
-    file: BinaryIO
-    make: Callable[[bytes], None]
-    value: Callable[[], str]
-    wanted: str
+Steps = Generator[Sequence[Outcome], None, None]
+"""Nothing for each piece of work, and in the end the outcomes."""
 
 
 class Inspector:
-    """Makes outcomes of claims. `roots`: absolute folders in which outputs may lie; the first is where names begin."""
+    """Makes outcomes of claims. `roots`: absolute folders in which outputs may lie; the first is where names begin.
 
-    def __init__(self, roots: Sequence[str]) -> None:
+    `spare`: a folder of the node's own into which archives are unpacked; empty: beside the archive.
+    """
+
+    def __init__(self, roots: Sequence[str], spare: str = "") -> None:
         self._here = roots[0]
         self._roots = [os.path.realpath(root) for root in roots if root]
-        self._queue: deque[Claim] = deque()
-        self._open: _Open | None = None
+        self._spare = spare
         self._inside: dict[str, bool] = {}
+        self._queue: deque[Claim] = deque()
+        self._steps: Steps | None = None
 
     @property
     def busy(self) -> bool:
         """Whether there is something left to be looked at."""
-        return self._open is not None or bool(self._queue)
+        return bool(self._queue)
 
     @property
     def claims(self) -> Sequence[Claim]:
         """What is left to be looked at."""
-        return [*([self._open.claim] if self._open else ()), *self._queue]
+        return list(self._queue)
 
     def add(self, claims: Sequence[Claim]) -> None:
         """Take claims, to be looked at."""
         self._queue.extend(claims)
 
     def step(self) -> Sequence[Outcome]:
-        """Look at some, in their order."""
+        """Look at some, in their order. All outcomes of a claim come at once."""
         outcomes: list[Outcome] = []
-        pieces, files = AT_ONCE // PIECE, FILES_AT_ONCE
-        while self.busy and pieces > 0 and files > 0:
-            if self._open is None:
-                files -= 1
-                outcomes += self._begin(self._queue.popleft())
+        steps, claims = STEPS, CLAIMS
+        while self._queue and steps > 0 and claims > 0:
+            self._steps = self._steps or self._inspect(self._queue[0])
+            told = next(self._steps)
+            if told:
+                outcomes += told
+                self._queue.popleft()
+                self._steps, claims = None, claims - 1
             else:
-                pieces -= 1
-                outcomes += self._go_on(self._open)
+                steps -= 1
         return outcomes
 
-    def _begin(self, claim: Claim) -> Sequence[Outcome]:
+    def _inspect(self, claim: Claim) -> Steps:
         path = os.path.join(self._here, claim.path)  # noqa: PTH118  # texts, many of them
         try:
-            about = os.lstat(path)
-            if not stat.S_ISREG(about.st_mode) or not self._is_inside(os.path.dirname(path)):  # noqa: PTH120  # the same
-                return _failed(claim, OUTSIDE)
-            if claim.size is not None and claim.size != about.st_size:
-                return _failed(claim, OTHER_SIZE)
-            if not claim.checksum:
-                return _done(claim, path)
-            self._open = _opened(claim, path)
-        except (OSError, ValueError) as error:
-            return _lost(claim, error)
-        return ()
+            wrong = self._seen_from_outside(claim, path)
+            if not wrong and claim.checksum and not (yield from _agrees(claim.checksum, path)):
+                wrong = OTHER_CHECKSUM
+            if wrong:
+                yield _failed(claim, wrong)
+            elif claim.packed:
+                outputs = yield from unpack.unpack(path, self._spare or f"{path}.unpacked", claim.ranges)
+                yield _unpacked(claim, outputs)
+            else:
+                yield [Done(leased=claim.ranges[0], output=path, cpu_s=claim.cpu_s, wall_s=claim.wall_s)]
+        except (OSError, ValueError, *unpack.ERRORS) as error:
+            yield _lost(claim, error)
 
-    def _go_on(self, one: _Open) -> Sequence[Outcome]:
-        try:
-            piece = one.file.read(PIECE)
-        except OSError as error:
-            self._close(one)
-            return _lost(one.claim, error)
-        if piece:
-            one.make(piece)
-            return ()
-        self._close(one)
-        return _done(one.claim, one.path) if one.value() == one.wanted else _failed(one.claim, OTHER_CHECKSUM)
-
-    def _close(self, one: _Open) -> None:
-        one.file.close()
-        self._open = None
+    def _seen_from_outside(self, claim: Claim, path: str) -> str:
+        """Say what is wrong with a file that one need not open to see it; empty: nothing."""
+        about = os.lstat(path)
+        if not stat.S_ISREG(about.st_mode) or not self._is_inside(os.path.dirname(path)):  # noqa: PTH120  # texts
+            return OUTSIDE
+        return "" if claim.size in {None, about.st_size} else OTHER_SIZE
 
     def _is_inside(self, folder: str) -> bool:
         if folder not in self._inside:
@@ -130,17 +121,25 @@ class _Adler:
         return f"{self._value:08x}"
 
 
-def _opened(claim: Claim, path: str) -> _Open:
-    kind, _, digits = claim.checksum.strip().lower().rpartition(":")
+def _agrees(checksum: str, path: str) -> Generator[Sequence[Outcome], None, bool]:
+    """Tell whether a file has this checksum."""
+    kind, _, digits = checksum.strip().lower().rpartition(":")
     by = hashlib.md5(usedforsecurity=False) if kind == "md" else _Adler()
     wanted = digits if kind == "md" else digits.removeprefix("0x").zfill(8)
-    file = Path(path).open("rb", buffering=0)  # noqa: SIM115  # it is read over several turns of the loop
-    return _Open(claim=claim, path=path, file=file, make=by.update, value=by.hexdigest, wanted=wanted)
+    with Path(path).open("rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            by.update(piece)
+            yield ()
+    return by.hexdigest() == wanted
 
 
-def _done(claim: Claim, path: str) -> Sequence[Outcome]:
-    first, *others = claim.ranges
-    return [Done(leased=first, output=path, cpu_s=claim.cpu_s, wall_s=claim.wall_s, also=tuple(others))]
+def _unpacked(claim: Claim, outputs: Mapping[str, str]) -> Sequence[Outcome]:
+    return [
+        Done(leased=leased, output=outputs[leased.range.id], cpu_s=claim.cpu_s, wall_s=claim.wall_s)
+        if leased.range.id in outputs
+        else Failed(leased=leased, error=NOT_PACKED, wall_s=claim.wall_s)
+        for leased in claim.ranges
+    ]
 
 
 def _failed(claim: Claim, error: str) -> Sequence[Outcome]:
@@ -149,6 +148,6 @@ def _failed(claim: Claim, error: str) -> Sequence[Outcome]:
 
 def _lost(claim: Claim, error: Exception) -> Sequence[Outcome]:
     """Give ranges back whose output cannot be read, for the storage's sake; one that is not there is the payload's."""
-    if isinstance(error, ValueError) or (isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ENOTDIR}):
-        return _failed(claim, MISSING)
-    return [Failed(leased=leased, error=UNREADABLE, wall_s=claim.wall_s, ours=True) for leased in claim.ranges]
+    if isinstance(error, OSError) and error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}:
+        return [Failed(leased=leased, error=UNREADABLE, wall_s=claim.wall_s, ours=True) for leased in claim.ranges]
+    return _failed(claim, MISSING if isinstance(error, OSError | ValueError) else UNREADABLE)

@@ -243,5 +243,5 @@ class Talk:
 
 
 def _desk(task: EventTask, point: AccessPoint, folder: str, scratch: str) -> Desk:
-    inspector = Inspector([point.folder, folder, scratch])
+    inspector = Inspector([point.folder, folder, scratch], scratch)
     return Desk(task=task, ledger=Ledger(task.cores), point=point, inspector=inspector)

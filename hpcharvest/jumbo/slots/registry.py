@@ -8,6 +8,7 @@ from typing import Final
 from hpcharvest.errors import ConfigurationError
 from hpcharvest.jumbo.slots.callable import callable_slot
 from hpcharvest.jumbo.slots.command import CommandSlot
+from hpcharvest.jumbo.slots.files import FilesSlot
 from hpcharvest.jumbo.slots.place import Place
 from hpcharvest.jumbo.slots.service import ServiceSlot
 from hpcharvest.jumbo.slots.slot import Slot
@@ -17,6 +18,7 @@ SLOTS: Final[Mapping[PayloadKind, Callable[[EventTask, Place], Slot]]] = {
     PayloadKind.COMMAND: CommandSlot,
     PayloadKind.CALLABLE: callable_slot,
     PayloadKind.SERVICE: ServiceSlot,
+    PayloadKind.FILES: FilesSlot,
 }
 
 
