@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from hpcharvest.clock import ManualClock
-from hpcharvest.jumbo import kin
 from hpcharvest.jumbo.access.point import Pace
 from hpcharvest.jumbo.access.worker import Setting
 from hpcharvest.jumbo.slots import files
@@ -79,7 +78,7 @@ class Node:
         setting = Setting(
             folder=str(self.access),
             environment=dict(os.environ),
-            mark=kin.Mark(f"files-{os.getpid()}-{next(SERIAL)}", 0, FIRST, 1),
+            mark=f"files-{os.getpid()}-{next(SERIAL)}/0/ranges/n1/0.1",
             pace=Pace(per_s=1000.0, burst=1000.0),
             grace_s=0.5,
             quickest_s=0.01,
@@ -327,7 +326,7 @@ def test_a_payload_that_can_do_nothing_costs_one_range_which_says_why(
     setting = Setting(
         folder=str(node.access),
         environment=dict(os.environ),
-        mark=kin.Mark(f"files-{os.getpid()}-{next(SERIAL)}", 0, FIRST, 1),
+        mark=f"files-{os.getpid()}-{next(SERIAL)}/0/ranges/n1/0.1",
         pace=Pace(per_s=1000.0),
         quickest_s=0.01,
     )

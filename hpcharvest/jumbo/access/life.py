@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hpcharvest.jumbo import kin
 from hpcharvest.jumbo.access.point import AccessPoint, Identity
 from hpcharvest.jumbo.folder import STDERR, STDOUT
 from hpcharvest.jumbo.slot import NOT_ITS_DOING
@@ -52,7 +51,7 @@ def environment(task: EventTask, own: Mapping[str, str], folder: str) -> dict[st
 class Life:
     """A worker's process. Times in steady seconds."""
 
-    def __init__(self, task: EventTask, environment: Mapping[str, str], mark: kin.Mark, grace_s: float) -> None:
+    def __init__(self, task: EventTask, environment: Mapping[str, str], mark: str, grace_s: float) -> None:
         self._task = task
         self._environment = environment
         self._mark = mark

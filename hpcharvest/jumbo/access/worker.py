@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.errors import MessageNotUnderstood, UnsafeName
-from hpcharvest.jumbo import kin
 from hpcharvest.jumbo.access.life import Life
 from hpcharvest.jumbo.access.point import Pace
 from hpcharvest.jumbo.access.talk import Talk
@@ -31,7 +30,7 @@ class Setting:
     folder: str
     """Its access point: absolute, on the shared file system, of nobody else's name."""
     environment: Mapping[str, str]
-    mark: kin.Mark
+    mark: str
     """Of all its processes and of nobody else, as in `kin`."""
     pace: Pace
     """One for all slots of the node."""

@@ -88,7 +88,7 @@ class FilesSlot:
         mark = place.next_mark()
         self._bury = partial(place.bury, mark)
         setting = Setting(
-            folder=f"{self._task.folder}/access.{'.'.join(str(mark).split('/')[-2:])}",
+            folder=f"{self._task.folder}/access.{'.'.join(mark.split('/')[-2:])}",
             environment=place.environment,
             mark=mark,
             pace=self._pace,
