@@ -231,7 +231,6 @@ RULES: Final[Mapping[str, Rule]] = {
             "hpcharvest/cli/demo/campaign.py": "a controller, kept running or killed",
             "hpcharvest/engine/sweeper.py": "rm, which removes trees out of our threads' way",
             "hpcharvest/jumbo/slot.py": "payloads, inside an allocation",
-            "hpcharvest/jumbo/slots/harvester_files/program.py": "payloads that take event ranges by files",
             "hpcharvest/jumbo/slots/channel.py": "only the word for no stdin",
             "hpcharvest/jumbo/slots/child.py": "payloads of event ranges, on a node",
             "hpcharvest/jumbo/tarball.py": "a child of the runner packs what is large",
