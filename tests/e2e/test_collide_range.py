@@ -84,7 +84,20 @@ def test_a_bad_card_is_told_and_leaves_no_output(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [card]
 
 
-def test_a_range_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
-    done = program(tmp_path, "--last", "10")
+@pytest.mark.parametrize(
+    ("words", "said"), [(("--last", "10"), "--last not below it"), (("--seed", "900000000"), "--seed must be from 0")]
+)
+def test_a_senseless_range_is_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    done = program(tmp_path, *words)
     assert done.returncode == 2
-    assert "--last not below it" in done.stderr
+    assert said in done.stderr
+
+
+def test_every_seed_is_good_for_something_of_its_own(payload: ModuleType, tmp_path: Path) -> None:
+    made = []
+    for seed in (0, 1, payload.SEEDS - 1, 0):
+        path = tmp_path / "out.hepmc3"
+        payload.collide(given(path, seed=seed, last=FIRST))
+        made.append(momenta(path))
+    assert made[0] == made[3]  # and not the time of day's
+    assert made[0] != made[1] != made[2]

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import re
 import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpcharvest.jumbo.kin import Mark
 from hpcharvest.jumbo.slots import registry
-from hpcharvest.jumbo.slots.place import Place
-from hpcharvest.jumbo.slots.slot import Done, Failed, Leased, Outcome, Slot
-from hpcharvest.messenger.ranges import PLACEHOLDERS, EventTask, PayloadKind
+from hpcharvest.jumbo.slots.slot import Done, Leased, Outcome, Slot
+from hpcharvest.messenger.ranges import PLACEHOLDERS, PayloadKind
 from hpcharvest.model.event_range import EventRange
-from hpcharvest.model.ids import Attempt, JobId
+from tests.services.range_slots import Bench, bench, done, drive, event_task, failed, until_told
 
 PAGE = (Path(__file__).parents[2] / "docs" / "payloads.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAM = re.compile(r"`(\w+\.py)`")
 LINES = [f"line {number}\n" for number in range(1, 21)]
 PATIENCE_S = 60.0
-JOB = JobId(7)
 
 
 @dataclass(frozen=True)
@@ -50,18 +45,14 @@ def example(kind: str) -> Example:
     return Example(section, blocks["python"], PROGRAM.findall(BLOCK.sub("", text))[0])
 
 
-@dataclass
-class Bench:
+@dataclass(frozen=True)
+class Node:
     """A node with an input, and slots on it."""
 
     folder: Path
-    buried: list[Mark] = field(default_factory=list)
+    bench: Bench
 
-    def __post_init__(self) -> None:
-        (self.folder / "input").write_text("".join(LINES))
-        self._numbers = itertools.count()
-
-    def slot(self, kind: str, **more: Any) -> Slot:
+    def slot(self, kind: str) -> Slot:
         """Make a slot for the page's example, as its configuration says."""
         shown = example(kind)
         program = self.folder / shown.name
@@ -69,86 +60,51 @@ class Bench:
         argv = [sys.executable, str(program), *shown.section.get("arguments", ())]
         if kind == "callable":
             argv = [shown.section["callable"]]
-        task = EventTask(
-            job=JOB,
-            attempt=Attempt(1),
-            kind=PayloadKind(kind),
-            argv=tuple(argv),
-            folder=str(self.folder),
-            output=shown.section["output"],
-            inputs={"in": str(self.folder / "input")},
-            **more,
-        )
-        return registry.make(task, self._place())
-
-    def _place(self) -> Place:
-        number = next(self._numbers)
-        return Place(
-            folder=str(self.folder / f"slot{number}"),
-            environment={**os.environ, "PYTHONPATH": str(self.folder)},
-            next_mark=lambda: Mark("t", 0, JOB, 1, str(next(self._numbers))),
-            bury=self.buried.append,
-            discard=lambda _folder: None,
-            keep_log=lambda _leased, _path: None,
-            oom_kills=lambda: 0,
-        )
+        task = event_task(self.folder, *argv, kind=PayloadKind(kind), output=shown.section["output"])
+        place = replace(self.bench.place, folder=str(self.folder / f"slot{len(self.bench.slots)}"))
+        return self.bench.keep(registry.make(replace(task, inputs={"in": str(self.folder / "input")}), place))
 
 
 def leased(number: int, start: int, last: int) -> Leased:
     return Leased(number, EventRange(id=f"1-7-1-{number}-3", start=start, last=last, lfn="in"))
 
 
-def serve(slots: Sequence[Slot], ranges: Sequence[Leased]) -> list[Outcome]:
-    """Let slots do ranges, and end; give the outcomes by the order of the ranges."""
-    waiting, outcomes, finished = list(ranges), list[Outcome](), False
-    deadline = time.monotonic() + PATIENCE_S
-    while not all(slot.over for slot in slots):
-        assert time.monotonic() < deadline, (waiting, outcomes)
-        now = time.monotonic()
-        for slot in slots:
-            outcomes += slot.serve(now)
-            while waiting and slot.room:
-                slot.give(waiting.pop(0), now)
-        if len(outcomes) == len(ranges) and not finished:
-            finished = True
-            for slot in slots:
-                slot.finish(now)
-        time.sleep(0.005)
-    return sorted(outcomes, key=lambda one: one.leased.index)
+def serve(slot: Slot, *ranges: Leased) -> list[Outcome]:
+    """Let a slot do ranges; give the outcomes by the order of the ranges."""
+    return sorted(until_told(slot, *ranges), key=lambda one: one.leased.index)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def node(tmp_path: Path) -> Iterator[Node]:
+    (tmp_path / "input").write_text("".join(LINES))
+    with bench(tmp_path) as made:
+        made.env["PYTHONPATH"] = str(tmp_path)
+        yield Node(tmp_path, made)
 
 
 @pytest.mark.parametrize("kind", ["command", "callable", "service"])
-def test_an_example_does_its_ranges_and_leaves_their_outputs(kind: str, bench: Bench) -> None:
+def test_an_example_does_its_ranges_and_leaves_their_outputs(kind: str, node: Node) -> None:
     wanted = [(1, 3), (4, 4), (19, 20)]
-    outcomes = serve([bench.slot(kind)], [leased(number, *events) for number, events in enumerate(wanted)])
+    outcomes = serve(node.slot(kind), *(leased(number, *events) for number, events in enumerate(wanted)))
     for outcome, (start, last) in zip(outcomes, wanted, strict=True):
-        assert isinstance(outcome, Done), outcome
-        assert Path(outcome.output).read_text() == "".join(LINES[start - 1 : last]).upper()
-    assert bench.buried
+        assert Path(done(outcome).output).read_text() == "".join(LINES[start - 1 : last]).upper()
+    assert not node.bench.logs
 
 
 @pytest.mark.parametrize("kind", ["command", "callable", "service"])
-def test_an_example_fails_a_range_that_it_cannot_do_in_words_that_fit_any_node(kind: str, bench: Bench) -> None:
-    good, bad = serve([bench.slot(kind)], [leased(0, 1, 2), leased(1, 20, 21)])
+def test_an_example_fails_a_range_that_it_cannot_do_in_words_that_fit_any_node(kind: str, node: Node) -> None:
+    good, bad = serve(node.slot(kind), leased(0, 1, 2), leased(1, 20, 21))
     assert isinstance(good, Done)
-    assert isinstance(bad, Failed)
-    assert not bad.ours
-    assert "the input ends before the range does" in bad.error
-    assert str(bench.folder) not in bad.error
+    assert "the input ends before the range does" in failed(bad)
+    assert str(node.folder) not in failed(bad)
 
 
-def test_two_services_on_one_node_do_not_meet(bench: Bench) -> None:
-    ranges = [leased(number, number + 1, number + 1) for number in range(8)]
-    slots = [bench.slot("service"), bench.slot("service")]
-    outcomes = serve(slots, ranges)
-    assert [Path(one.output).read_text() for one in outcomes if isinstance(one, Done)] == [
-        line.upper() for line in LINES[:8]
-    ]
+def test_two_services_on_one_node_do_not_meet(node: Node) -> None:
+    slots = [node.slot("service"), node.slot("service")]
+    for slot in slots:
+        drive(slot, lambda _, slot=slot: slot.room > 0)  # type: ignore[misc]  # both wait for a range
+    told = [serve(slot, leased(number, number + 1, number + 1)) for number, slot in enumerate(slots)]
+    assert [Path(done(one).output).read_text() for (one,) in told] == [line.upper() for line in LINES[:2]]
 
 
 def test_an_output_has_the_name_that_the_configuration_gives_it() -> None:
@@ -163,17 +119,17 @@ def test_every_kind_has_its_section_its_configuration_and_its_example(kind: Payl
     compile(shown.program, shown.name, "exec")
 
 
-def test_the_example_of_files_asks_works_and_ends_when_there_is_no_more(bench: Bench) -> None:
+def test_the_example_of_files_asks_works_and_ends_when_there_is_no_more(node: Node) -> None:
     """The test is the other side, in the words of the page."""
-    point = bench.folder / "point"
+    point = node.folder / "point"
     point.mkdir()
     shown = example("files")
-    program = bench.folder / shown.name
+    program = node.folder / shown.name
     program.write_text(shown.program)
     put(point / "HPCJobs.json", {"7": {"taskID": 1, "jobsetID": 2}})
     process = subprocess.Popen([sys.executable, str(program)], cwd=point)
     try:
-        asked = [feed(point, one) for one in (ranges_of(bench, 1, 2), ranges_of(bench, 3))]
+        asked = [feed(point, one) for one in (ranges_of(node, 1, 2), ranges_of(node, 3))]
         last = feed(point, [], dumps=False)
         assert process.wait(PATIENCE_S) == 0
     finally:
@@ -185,8 +141,8 @@ def test_the_example_of_files_asks_works_and_ends_when_there_is_no_more(bench: B
     assert [Path(row["path"]).read_text() for row in told] == [line.upper() for line in LINES[:3]]
 
 
-def ranges_of(bench: Bench, *numbers: int) -> list[dict[str, Any]]:
-    path = str(bench.folder / "input")
+def ranges_of(node: Node, *numbers: int) -> list[dict[str, Any]]:
+    path = str(node.folder / "input")
     return [
         {"eventRangeID": f"1-7-1-{one}-3", "startEvent": one, "lastEvent": one, "LFN": "in", "PFN": path}
         for one in numbers
@@ -217,11 +173,11 @@ def taken(path: Path) -> Any:
 
 
 @pytest.mark.needs("mpi")
-def test_the_example_of_mpi_does_a_range_on_all_its_ranks(bench: Bench) -> None:
+def test_the_example_of_mpi_does_a_range_on_all_its_ranks(node: Node) -> None:
     shown = example("mpi")
-    program, output = bench.folder / shown.name, bench.folder / "out"
+    program, output = node.folder / shown.name, node.folder / "out"
     program.write_text(shown.program)
-    filled = {"{PFN}": str(bench.folder / "input"), "{startEvent}": "2", "{lastEvent}": "6", "{output}": str(output)}
+    filled = {"{PFN}": str(node.folder / "input"), "{startEvent}": "2", "{lastEvent}": "6", "{output}": str(output)}
     words = [filled[word] for word in shown.section["arguments"]]
     launcher = [str(Path(sys.executable).with_name("mpiexec")), "-launcher", "fork", "-n", "2"]
     subprocess.run([*launcher, sys.executable, str(program), *words], check=True, timeout=PATIENCE_S)

@@ -59,18 +59,19 @@ def recipe(folder: Path) -> Recipe:
 def event_ranges(note: str) -> dict[str, Any]:
     """Give the section of the queue that says how a range is done: one core, one process for each.
 
-    An allocation has one node, so that the loss of a node ends one of several; and archives are closed soon. `note`:
-    the folder of notes, for a template.
+    An allocation is small and short, and ranges are taken to be long, so that there are several; it has one node, so
+    that the loss of a node ends one of them. Archives are closed soon. `note`: the folder of notes, for a template.
     """
     arguments = ["--card", "{PFN}", "--start", "{startEvent}", "--last", "{lastEvent}", "--seed", "{seed}"]
     return {
         "kind": "command",
         "arguments": [*arguments, "--output", "{output}", "--start-log", f"{note}/{{PandaID}}"],
         "output": "{LFN}.{eventRangeID}.hepmc3",
-        "expected_range_s": 5.0,
+        "expected_range_s": 6.0,
         "archive_mb": 4,
         "archive_age_s": 4.0,
         "nodes": 1,
+        "walltime_s": 60,
         "objstore_id": 1,
     }
 

@@ -19,6 +19,7 @@ import pyhepmc
 
 from hpcharvest.cli.demo_data.pythia_events import PB_PER_MB, GenerationError, collisions, start_pythia
 
+SEEDS = 900_000_000
 START_SEED = 1
 """Pythia draws random numbers while it starts; each range then begins with its own."""
 
@@ -57,12 +58,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--card", type=Path, required=True, help="Pythia settings to read")
     parser.add_argument("--start", type=int, required=True, help="number of the first event")
     parser.add_argument("--last", type=int, required=True, help="number of the last event")
-    parser.add_argument("--seed", type=int, required=True, help="1 to 900000000; one per range")
+    parser.add_argument("--seed", type=int, required=True, help="0 to 899999999; one per range")
     parser.add_argument("--output", type=Path, required=True, help="HepMC3 ASCII file to write (.gz: packed)")
     parser.add_argument("--start-log", type=Path, help="file that gets a line for every range that is begun")
     options = parser.parse_args(argv)
     if not 0 <= options.start <= options.last:
         parser.error("--start must not be negative, and --last not below it")
+    if not 0 <= options.seed < SEEDS:
+        parser.error(f"--seed must be from 0 to {SEEDS - 1}")
     return options
 
 
@@ -72,7 +75,7 @@ def generate(*, card: Path, numbers: range, seed: int, output: Path, note: Path 
         with note.open("a", encoding="utf-8") as file:  # what is short goes in whole, whoever else appends
             file.write(f"{output.name}\n")
     pythia = started(card)
-    pythia.rndm.init(seed)
+    pythia.rndm.init(seed + 1)  # Pythia takes 1 to 900 million; 0 would be the time of day
     events = list(collisions(pythia, numbers))
     info = pythia.infoPython()
     temporary = output.with_name(f"tmp-{output.name}")
