@@ -162,7 +162,9 @@ class RangeReports:
 
     def unreported(self, event: RangesUnreported, turn: Turn) -> None:
         """Keep what was not sent; after what may have arrived, PanDA is asked."""
-        logger.warning("%d bundles were not acknowledged: %s; will ask, or try again", len(event.bundles), event.error)
+        # Servers up to 1.0.4 answer every such report with status 500 after they have committed it: no reason to worry.
+        level, then = (logging.INFO, "PanDA will be asked") if event.unsure else (logging.WARNING, "will try again")
+        logger.log(level, "%d bundles were not acknowledged: %s; %s", len(event.bundles), event.error, then)
         self._next_send = self._clock.steady() + self._patience.retry_first_s
         self._next_question = self._clock.steady() + self._patience.retry_first_s
         for number in event.bundles:
