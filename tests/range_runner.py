@@ -4,7 +4,8 @@ It stands in the place of the site's Python, so that the batch script starts it.
 `behaviour.json` beside its notes, and is read at its start:
 
     each      ranges in an archive          appetite  ranges it wants beyond what it has done
-    fails     every so manieth range fails  dies      it dies without a word after so many ranges
+    fails     every so manieth range fails  fatal     of these, the one of this number is fatal
+    dies      it dies without a word after so many ranges
     spoils    the first archive is damaged when it is closed
     pause_s   seconds for an archive        life_s    seconds after which it leaves in good order
 """
@@ -36,6 +37,7 @@ BEHAVIOUR: dict[str, Any] = {
     "each": 4,
     "appetite": 8,
     "fails": 0,
+    "fatal": 0,
     "dies": 0,
     "spoils": False,
     "pause_s": 0.05,
@@ -110,8 +112,13 @@ class Runner:
         if good:
             self._say(self._archive(task, good))
         if bad:
-            failed = tuple(RangeFailed(id=one.id, error="it broke", node="vn001") for one in bad)
+            failed = tuple(self._failure(one) for one in bad)
             self._say(RangesFailed(at=time.time(), job=task.job, ranges=failed))
+
+    def _failure(self, one: EventRange) -> RangeFailed:
+        fatal = self._behaviour["fatal"]
+        is_fatal = bool(fatal) and int(one.id.split("-")[3]) == fatal
+        return RangeFailed(id=one.id, error="it broke", node="vn001", fatal=is_fatal)
 
     def _archive(self, task: EventTask, ranges: list[EventRange]) -> ArchiveClosed:
         folder = self._mailbox.folder / ARCHIVES

@@ -121,13 +121,16 @@ def test_ranges_are_done_archived_and_told(tmp_path: Path) -> None:
         worlds.eventually(lambda: not any(one.exists() for one in archives), "settled archives are removed", 30)
 
 
-def test_a_server_that_answers_as_documented_is_understood(tmp_path: Path) -> None:
-    with place(tmp_path, healthy=True, fails=5) as here, Controller(here.world):
+@pytest.mark.parametrize("healthy", [True, False], ids=["as documented", "500"])
+def test_failures_are_told_and_may_be_fatal(*, healthy: bool, tmp_path: Path) -> None:
+    with place(tmp_path, healthy=healthy, fails=5, fatal=10) as here, Controller(here.world):
         number = here.job(20, files=1)
         assert worlds.until_all_over(here.world) == {number: "finished"}, worlds.log_of(here.world)
         assert_told_once(here, 20, 16)
-        assert here.ranges["states"]["ready"] == 4  # they failed, and may be tried elsewhere
-        assert here.world.books()["requests"].get("event/get_event_range_statuses", 0) == 0
+        # They failed, and may be tried elsewhere, but for the one that is fatal.
+        assert (here.ranges["states"]["ready"], here.ranges["states"]["fatal"]) == (3, 1)
+        asked = here.world.books()["requests"].get("event/get_event_range_statuses", 0)
+        assert (asked == 0) is healthy  # who got an answer asks nothing
 
 
 def test_a_job_of_which_every_range_fails_is_a_failed_one(tmp_path: Path) -> None:
@@ -141,10 +144,15 @@ def test_a_job_of_which_every_range_fails_is_a_failed_one(tmp_path: Path) -> Non
         assert job.error == "none of its 5 event ranges finished"
 
 
-def test_a_job_without_any_range_finishes(tmp_path: Path) -> None:
+def test_a_job_without_any_range_finishes_and_the_server_closes_it(tmp_path: Path) -> None:
     with place(tmp_path) as here, Controller(here.world):
         number = here.job(0)
-        assert worlds.until_all_over(here.world) == {number: "finished"}, worlds.log_of(here.world)
+        assert worlds.until_all_over(here.world) == {number: "closed"}, worlds.log_of(here.world)
+        with worlds.database(here.world) as opened:
+            job = opened.jobs.get(JobId(number))
+            assert job is not None
+            assert job.state is JobState.FINISHED
+            assert opened.allocations.page() == []
 
 
 def test_ranges_of_an_allocation_that_died_are_done_in_others(tmp_path: Path) -> None:
