@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -45,8 +46,17 @@ def _program(name: str) -> str | None:
     return None if shutil.which(name) else f"there is no program {name} (apt-get install {name})"
 
 
+def _network_namespaces() -> str | None:
+    missing = _program("unshare")
+    if missing:
+        return missing
+    tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)
+    return None if tried.returncode == 0 else f"no network namespace can be made here: {tried.stderr.strip()}"
+
+
 SERVICES: Final[Mapping[str, Callable[[], str | None]]] = {
     "mpi": _mpi,
+    "netns": _network_namespaces,
     "openssl": lambda: _program("openssl"),
     "podman": podman.available,
     "postgresql": postgresql.available,

@@ -71,6 +71,16 @@ class Nodes(Section):
     scratch: Text = "${TMPDIR:-/tmp}"
     """A folder of the node's own, for the outputs of event ranges until they are archived; `${NAME:-DEFAULT}` stands
     for the variable of that name on the node."""
+    link_address: str = ""
+    """Where the first node of a batch job listens for its other nodes when they do event ranges: a name or an address,
+    such as `{node}-hsn0` on a faster network; {node} is the node's own name. Empty: what its name means there; a batch
+    job of one node listens on loopback."""
+
+    @field_validator("link_address")
+    @classmethod
+    def _link_address_is_known(cls, value: str) -> str:
+        check_placeholders((value,), frozenset({"node"}))
+        return value
 
 
 class AllocationLimits(Section):
@@ -149,6 +159,16 @@ class Launcher(Section):
     """The whole command line before the payload's, instead of `name`; it may have {hosts} (separated by commas),
     {slots} (the same, each with a colon and its number of ranks), {nodes}, {ranks}, {ranks_per_node}, {cores} (of a
     rank), {node_cores} and {gpus} (on each node), and {all_cores}."""
+
+    node_argv: Strings = ()
+    """The command line that starts, on one node, the process that does event ranges there, beside the payloads of other
+    jobs; with the same words in braces. Empty: the launcher's own way."""
+
+    @field_validator("node_argv")
+    @classmethod
+    def _node_argv_is_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_placeholders(value, LAUNCHER_PLACEHOLDERS)
+        return value
 
     @field_validator("argv")
     @classmethod

@@ -24,12 +24,18 @@ class Row:
 
     words: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
+    node: tuple[str, ...] = ()
+    """Starts the process that does event ranges on a node, beside the payloads there; empty: as a payload of one rank
+    that has the node."""
+    together: bool = False
+    """Whether `node` is for all nodes at once: the end of one process does not end the others."""
 
 
 LAUNCHERS: Mapping[LauncherName, Row] = MappingProxyType(
     {
         "none": Row(),
         # Hydra hands the environment on, and with it the variable that binds to GPUs.
+        # One of its ranks that ends badly ends them all, so each node's process has one of its own.
         "mpiexec": Row(words=("mpiexec", "-hosts", "{hosts}", "-ppn", "{ranks_per_node}", "-n", "{ranks}")),
         "pals": Row(
             words=(
@@ -56,7 +62,15 @@ LAUNCHERS: Mapping[LauncherName, Row] = MappingProxyType(
                 # All memory, and none of it for itself alone: else a step may take what the batch job asked for, and
                 # the next one waits for its end.
                 "--mem=0",
-            )
+            ),
+            # Overlapping: a step that owned the nodes would keep the payloads' steps out. A node that is lost, or a
+            # process that ends, takes no other with it.
+            node=(
+                *("srun", "--overlap", "--no-kill", "--kill-on-bad-exit=0", "--wait=0", "--nodes={nodes}"),
+                *("--nodelist={hosts}", "--ntasks={ranks}", "--ntasks-per-node=1", "--cpus-per-task={cores}"),
+                *("--gpus-per-node={gpus}", "--mem=0"),
+            ),
+            together=True,
         ),
         "aprun": Row(words=("aprun", "-n", "{ranks}", "-N", "{ranks_per_node}", "-d", "{cores}", "-L", "{hosts}")),
         "jsrun": Row(
@@ -90,3 +104,13 @@ def words(launcher: Launcher, gpu_variable: str) -> tuple[str, ...]:
     row = LAUNCHERS[launcher.name]
     gpus = (word.replace("{gpu_variable}", gpu_variable) for word in row.gpus) if gpu_variable else ()
     return (*row.words, *gpus, *launcher.options)
+
+
+def node_words(launcher: Launcher, gpu_variable: str) -> tuple[tuple[str, ...], bool]:
+    """Give what starts the process that does event ranges on a node, and whether it does so on all nodes at once."""
+    if launcher.node_argv:
+        return launcher.node_argv, False
+    row = LAUNCHERS[launcher.name]
+    if row.node and not launcher.argv:
+        return (*row.node, *launcher.options), row.together
+    return words(launcher, gpu_variable), False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import FrameType, TracebackType
 from typing import Final, Self
 
@@ -24,12 +24,14 @@ class Bell:
         self._ear, self._mouth = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._ear, select.POLLIN)
+        self._others: set[int] = set()
 
     def __enter__(self) -> Self:
         signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _nothing)
         for number in LEAVE_SIGNALS:
             signal.signal(number, self._hear)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, LEAVE_SIGNALS)  # who started us may have kept them for us
         return self
 
     def __exit__(
@@ -39,9 +41,18 @@ class Bell:
         os.close(self._ear)
         os.close(self._mouth)
 
+    def listen(self, filenos: Collection[int]) -> None:
+        """Let `wait` return also when one of these descriptors, and no others beside the bell's own, can be read."""
+        wanted = set(filenos)
+        for fileno in self._others - wanted:
+            self._poll.unregister(fileno)
+        for fileno in wanted - self._others:
+            self._poll.register(fileno, select.POLLIN)
+        self._others = wanted
+
     def wait(self, seconds: float) -> None:
         """Return after `seconds`, or earlier if something happened."""
-        if self._poll.poll(max(0.0, seconds) * 1000):
+        if any(fileno == self._ear for fileno, _ in self._poll.poll(max(0.0, seconds) * 1000)):
             os.read(self._ear, 4096)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:

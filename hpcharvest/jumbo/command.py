@@ -24,18 +24,23 @@ def words(task: Task, nodes: Sequence[str], launcher: Sequence[str], *, here: bo
     if not launcher or (here and not task.mpi and len(nodes) == 1):
         return list(task.argv)
     per_node = task.ranks_per_node if task.mpi else 1
+    return launched(launcher, nodes, per_node=per_node, cores=task.cores, gpus=task.gpus) + list(task.argv)
+
+
+def launched(launcher: Sequence[str], nodes: Sequence[str], *, per_node: int, cores: int, gpus: int) -> list[str]:
+    """Give the launcher's words for so many ranks on each of these nodes. Cores and GPUs are those of a node."""
     values = {
         "{hosts}": ",".join(nodes),
         "{slots}": ",".join(f"{node}:{per_node}" for node in nodes),
         "{nodes}": str(len(nodes)),
         "{ranks}": str(per_node * len(nodes)),
         "{ranks_per_node}": str(per_node),
-        "{cores}": str(max(1, task.cores // per_node)),
-        "{node_cores}": str(task.cores),
-        "{all_cores}": str(task.cores * len(nodes)),
-        "{gpus}": str(task.gpus),
+        "{cores}": str(max(1, cores // per_node)),
+        "{node_cores}": str(cores),
+        "{all_cores}": str(cores * len(nodes)),
+        "{gpus}": str(gpus),
     }
-    return [_filled(word, values) for word in launcher] + list(task.argv)
+    return [_filled(word, values) for word in launcher]
 
 
 def is_launched(argv: Sequence[str], task: Task) -> bool:

@@ -31,7 +31,12 @@ class Mark:
         return f"{self.tag}/{self.restart}/{self.job}.{self.attempt}"
 
 
-def family(leaders: Collection[int], marks: Collection[Mark]) -> set[int]:
+def node_mark(tag: str, restart: int) -> str:
+    """Give the mark of the process that does event ranges on a node, and of all that it starts."""
+    return f"{tag}/{restart}/ranges"
+
+
+def family(leaders: Collection[int], marks: Collection[Mark | str]) -> set[int]:
     """Find the live processes of some payloads, in one look at /proc.
 
     `leaders` of their sessions that were not reaped yet, and the `marks` of all of them.
@@ -55,9 +60,21 @@ def of_this_start(tag: str, restart: int) -> set[int]:
     return _bearers(f"{tag}/{restart}/")
 
 
+def of_tasks(tag: str, restart: int) -> set[int]:
+    """Find what `of_this_start` finds, but for the processes that do event ranges, which outlive a head."""
+    return of_this_start(tag, restart) - _bearers(node_mark(tag, restart))
+
+
 def of_other_starts(tag: str, restart: int) -> set[int]:
     """Find the processes on this host that another start of the same batch job left running."""
     return _bearers(f"{tag}/") - _bearers(f"{tag}/{restart}/")
+
+
+def marks_of(tag: str) -> dict[int, str]:
+    """Find the live processes on this host that carry a mark of this batch job; and the mark of each."""
+    start = f"{tag}/".encode()
+    found = ((pid, _mark_of(pid)) for pid, _, _ in _processes())
+    return {pid: os.fsdecode(mark) for pid, mark in found if mark.startswith(start) and pid != os.getpid()}
 
 
 def send(pids: Collection[int], number: signal.Signals) -> None:

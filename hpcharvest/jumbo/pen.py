@@ -31,19 +31,24 @@ class Standing:
     """The next one to be won."""
     done: frozenset[Key]
     """Payloads that have an outcome."""
+    records: tuple[Record, ...] = ()
+    """All that was said."""
 
 
-def standing(segments: Iterable[Segment], restart: int) -> Standing:
+def standing(segments: Iterable[Segment], restart: int, life: int = 0) -> Standing:
     """Read off the segments, which are all there are, whether this start may go on from them: pure.
 
-    It may not if the journal is closed, or if a start with the same count, or a later one, took it already.
+    It may not if the journal is closed, or if a start with the same count, or a later one, took it already. The next
+    head of the same start may: whoever starts it has seen the last one end.
     """
     told = list(segments)
     records = [record for segment in told for record in segment.records]
-    taken = max((record.restart for record in records if isinstance(record, RunnerStarted)), default=-1)
+    taken = max(((one.restart, one.life) for one in records if isinstance(one, RunnerStarted)), default=(-1, 0))
     closed = any(segment.closes for segment in told)
     done = frozenset((record.job, record.attempt) for record in records if isinstance(record, PayloadEnded))
-    return Standing(may_start=not closed and taken < restart, number=len(told), done=done)
+    return Standing(
+        may_start=not closed and taken < (restart, life), number=len(told), done=done, records=tuple(records)
+    )
 
 
 class Pen:
@@ -66,7 +71,7 @@ class Pen:
         segments: list[Segment] = []
         while True:
             segments += self._journal.read_from(len(segments))
-            found = standing(segments, self._restart)
+            found = standing(segments, self._restart, started.life)
             if not found.may_start:
                 self.fenced = True
                 return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,15 @@ class Room:
         """Give what is left after a task came in and took these GPUs."""
         return Room(self.cores - need.cores, self.memory_mb - need.memory_mb, self.gpus & ~gpus)
 
+    def plus(self, other: Room) -> Room:
+        """Give both rooms as one, on the same node."""
+        return Room(self.cores + other.cores, self.memory_mb + other.memory_mb, self.gpus | other.gpus)
+
+    def minus(self, other: Room) -> Room:
+        """Give what is left when a part of this room is taken; of infinite memory, all is."""
+        memory = self.memory_mb if math.isinf(self.memory_mb) else self.memory_mb - other.memory_mb
+        return Room(self.cores - other.cores, memory, self.gpus & ~other.gpus)
+
     def again(self, need: Need, gpus: int = 0) -> Room:
         """Give what is there after a task went out that had these GPUs."""
         return Room(self.cores + need.cores, self.memory_mb + need.memory_mb, self.gpus | gpus)
@@ -70,17 +80,18 @@ def place(need: Need, rooms: Sequence[Room], held: Collection[int] = ()) -> tupl
     return (min(fitting, key=lambda index: rooms[index].cores),)
 
 
-def hold(need: Need, rooms: Sequence[Room]) -> frozenset[int]:
+def hold(need: Need, rooms: Sequence[Room], most: Sequence[Room]) -> frozenset[int]:
     """Choose the nodes to be kept for a task that does not fit now: the emptiest, which are the first to be free.
 
-    Without this, a stream of small tasks would keep a large one out for ever.
+    Without this, a stream of small tasks would keep a large one out for ever. `most`: what there will ever be on each
+    node; where the task does not fit into that, nothing is kept.
     """
 
     def fullness(index: int) -> tuple[float, ...]:
         room = rooms[index]
         return -room.cores, -room.memory_mb, -room.gpus.bit_count()
 
-    emptiest = sorted(range(len(rooms)), key=fullness)
+    emptiest = sorted((index for index, room in enumerate(most) if room.fits(need)), key=fullness)
     return frozenset(emptiest[: need.nodes])
 
 

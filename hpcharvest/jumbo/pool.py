@@ -29,6 +29,8 @@ class Pool:
         self._nodes = tuple(nodes)
         self._whole = Room(cores, memory_mb or math.inf, (1 << gpus) - 1)
         self._rooms = [self._whole] * len(self._nodes)
+        self._most = list(self._rooms)
+        """What there will ever be on each node: all, but for what was given away."""
         self._waiting: dict[Need, list[Task]] = {}
 
     def add(self, tasks: Iterable[Task]) -> list[Task]:
@@ -61,13 +63,29 @@ class Pool:
                 for index in indices:
                     self._rooms[index] = self._rooms[index].without(need, gpus)
                 return queue.pop(), Place(tuple(self._nodes[index] for index in indices), indices, need, gpus)
-            held = held or placement.hold(need, self._rooms)
+            held = held or placement.hold(need, self._rooms, self._most)
         return None
 
     def give_back(self, place: Place) -> None:
         """Free a place."""
         for index in place.indices:
             self._rooms[index] = self._rooms[index].again(place.need, place.gpus)
+
+    def give_away(self) -> list[Room]:
+        """Take out the room, node by node, that no waiting task needs: event ranges may have it for good.
+
+        The nodes that any waiting task would get first are kept: else ranges, of which there are always more, would
+        keep it out for ever.
+        """
+        kept: set[int] = set()
+        for need, queue in self._waiting.items():
+            if queue:
+                kept |= placement.hold(need, self._rooms, self._most)
+        given = [Room(0, 0) if index in kept else room for index, room in enumerate(self._rooms)]
+        for index, room in enumerate(given):
+            self._rooms[index] = self._rooms[index].minus(room)
+            self._most[index] = self._most[index].minus(room)
+        return given
 
     def too_long(self, left_s: float) -> list[Task]:
         """Take out the tasks that cannot end in the time that is left: it only becomes less."""

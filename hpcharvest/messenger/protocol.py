@@ -134,6 +134,13 @@ class Manifest:
     launcher: tuple[str, ...] = ()
     """Put in front of argv for tasks of MPI, on many nodes or on another node; {hosts} {slots} {nodes} {ranks}
     {ranks_per_node} {cores} {node_cores} {all_cores} {gpus} are filled in. Empty: there is none."""
+    node_launcher: tuple[str, ...] = ()
+    """The same for the process that does event ranges on a node, which shares the node with payloads."""
+    nodes_together: bool = False
+    """Whether one `node_launcher` starts them on all nodes, so that the end of one does not end the others; else there
+    is one for each node."""
+    link_address: str = ""
+    """Where the head listens for its other nodes; {node} is the name of its own. Empty: what that means there."""
     version: int = VERSION
 
 
@@ -145,6 +152,8 @@ class RunnerStarted:
     batch_id: str
     nodes: tuple[str, ...]
     restart: int
+    life: int = 0
+    """Which head of this start of the batch job it is: another takes over from one that was killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

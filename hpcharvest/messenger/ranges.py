@@ -51,6 +51,15 @@ class PayloadKind(StrEnum):
     """A program on several nodes for each range, started by the site's launcher: argv is a template."""
 
 
+class Channel(StrEnum):
+    """Through what a payload of the kind `service` speaks its lines."""
+
+    SOCKET = "socket"
+    """A UNIX socket, whose path is in PILOT_EVENTRANGECHANNEL."""
+    PIPES = "pipes"
+    """Its own stdin and stdout."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventTask:
     """An event-service job as the runner of one of its allocations knows it. Its ranges come by the feed."""
@@ -59,6 +68,7 @@ class EventTask:
     attempt: Attempt
     task_id: int = 0
     kind: PayloadKind
+    channel: Channel = Channel.SOCKET
     argv: tuple[str, ...]
     folder: str
     """Absolute, on the shared file system; its name is the allocation's own. Logs of payloads that failed go there."""
@@ -88,6 +98,10 @@ class EventTask:
     contained: bool = False
     engine_failure: int = 0
     """Both as in `protocol.Task`."""
+    job_text: str = ""
+    """The server's own dictionary of the job, as JSON, for payloads of `PayloadKind.FILES`."""
+    heartbeat_s: float = 0.0
+    """A payload of that kind whose heartbeat file does not change for so long is hung; 0: nobody looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcharvest.errors import StorageUnavailable
-from hpcharvest.jumbo.pen import Pen
+from hpcharvest.jumbo.pen import Pen, standing
 from hpcharvest.messenger.journal import Journal
 from hpcharvest.messenger.protocol import PayloadEnded, Record, RunnerLeft, RunnerStarted, Segment, Writer
 from hpcharvest.model.ids import Attempt, JobId
@@ -166,3 +166,14 @@ def check(story: Story) -> None:
     if story.closed:
         assert story.read == segments, "the controller did not read what counts"
         assert segments[-1].closes
+
+
+def test_the_next_head_of_the_same_start_may_take_over_and_an_earlier_one_may_not() -> None:
+    def told(restart: int, life: int) -> Segment:
+        record = RunnerStarted(at=0, batch_id="1", nodes=("n",), restart=restart, life=life)
+        return Segment(number=0, writer=Writer.RUNNER, restart=restart, records=(record,))
+
+    assert standing([told(1, 0)], 1, 1).may_start
+    assert standing([told(1, 3)], 2, 0).may_start
+    assert not standing([told(1, 1)], 1, 1).may_start
+    assert not standing([told(2, 0)], 1, 5).may_start

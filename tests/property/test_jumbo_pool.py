@@ -71,6 +71,28 @@ def test_no_node_is_ever_crowded_no_gpu_is_shared_and_every_task_that_fits_runs_
     assert sorted(task.job for task in ran + misfits) == [task.job for task in tasks]
 
 
+@given(drawn=st.lists(shapes, max_size=30), ends=st.lists(st.integers(0, 100)))
+def test_what_is_given_away_crowds_nobody_and_keeps_no_task_out(drawn: list[Drawn], ends: list[int]) -> None:
+    tasks, pool = tasks_of(drawn), Pool(NODES, CORES, MEMORY, GPUS)
+    misfits = pool.add(tasks)
+    running: list[Place] = []
+    ran: list[Task] = []
+    given = [Room(0, 0)] * len(NODES)
+    while len(pool) or running:
+        while found := pool.take():
+            ran.append(found[0])
+            running.append(found[1])
+        given = [before.plus(more) for before, more in zip(given, pool.give_away(), strict=True)]
+        assert running, "something waits, nothing runs, and nothing is started: its room was given away"
+        for node, room in zip(NODES, given, strict=True):
+            here = [place for place in running if node in place.nodes]
+            assert sum(place.need.cores for place in here) + room.cores <= CORES
+            assert sum(place.need.memory_mb for place in here) + room.memory_mb <= MEMORY
+            assert not any(place.gpus & room.gpus for place in here)
+        pool.give_back(running.pop(ends.pop() % len(running) if ends else 0))
+    assert sorted(task.job for task in ran + misfits) == [task.job for task in tasks]
+
+
 @given(small=st.integers(5, 40))
 def test_small_tasks_do_not_keep_a_large_one_out(small: int) -> None:
     pool = Pool(NODES, CORES, 0)
@@ -118,7 +140,8 @@ def test_a_task_gets_gpus_that_are_free_on_all_its_nodes(need: Need, rooms: list
 
 @given(need=needs, rooms=rooms)
 def test_what_is_held_is_left_alone(need: Need, rooms: list[Room]) -> None:
-    held = placement.hold(need, rooms)
+    most = [Room(need.cores, need.memory_mb, (1 << max(need.gpus, 1)) - 1)] * len(rooms)
+    held = placement.hold(need, rooms, most)
     assert not held & set(placement.place(Need(1, 1), rooms, held) or ())
 
 

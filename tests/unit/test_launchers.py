@@ -40,7 +40,10 @@ def told(name: LauncherName) -> str:
         "ranks with GPUs": (task(mpi=True, gpus=4), ["n1", "n2"], "CUDA_VISIBLE_DEVICES"),
         "elsewhere": (task(mpi=False), ["n2"], ""),
     }
-    return "".join(
+    node, together = launchers.node_words(launcher, "CUDA_VISIBLE_DEVICES")
+    nodes = ["n1", "n2"] if together else ["n2"]
+    ranges = command.launched(node, nodes, per_node=1, cores=16, gpus=4)
+    return f"{name}, event ranges: {shlex.join([*ranges, 'node'])}\n" + "".join(
         f"{name}, {what}: {shlex.join(command.words(one, nodes, launchers.words(launcher, variable), here=False))}\n"
         for what, (one, nodes, variable) in lines.items()
     )
@@ -54,7 +57,7 @@ def test_every_launcher_that_can_be_named_is_known_and_its_placeholders_are() ->
     assert set(LAUNCHERS) == set(get_args(LauncherName))
     filled = {f"{{{name}}}": "" for name in LAUNCHER_PLACEHOLDERS}
     for row in LAUNCHERS.values():
-        for word in (*row.words, *(one.replace("{gpu_variable}", "") for one in row.gpus)):
+        for word in (*row.words, *row.node, *(one.replace("{gpu_variable}", "") for one in row.gpus)):
             assert "{" not in command._filled(word, filled)
 
 

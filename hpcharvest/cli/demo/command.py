@@ -7,9 +7,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -17,29 +16,21 @@ from types import FrameType
 import click
 
 from hpcharvest.cli import options
-from hpcharvest.cli.demo.audit import Disagreement, Evidence, Order, audit
+from hpcharvest.cli.demo.audit import audit
 from hpcharvest.cli.demo.campaign import Campaign, DemoFailed
 from hpcharvest.cli.demo.evidence import gather
-from hpcharvest.cli.demo.orders import MAX_EVENTS, MAX_JOBS, submit
+from hpcharvest.cli.demo.mishap import NodeLoss
+from hpcharvest.cli.demo.orders import JUMBO, MAX_EVENTS, MAX_JOBS, submit, submit_jumbo
+from hpcharvest.cli.demo.range_audit import EventOrder
+from hpcharvest.cli.demo.range_evidence import gather_ranges
+from hpcharvest.cli.demo.result import Outcome, page
 from hpcharvest.cli.demo.screen import screen
 from hpcharvest.cli.demo.venue import VENUES
 from hpcharvest.cli.output import Output, complain
-from hpcharvest.cli.page import Listing, Page, Record, Words
 from hpcharvest.model.words import counted
 from hpcharvest.sandbox.world import World
 
 MODULES = ("mpi4py", "pyhepmc", "pythia8mc", "starlette", "uvicorn")
-COLUMNS = ("job", "process", "events", "cross_section_pb", "nodes", "size", "adler32", "verdict")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a demonstration came to."""
-
-    evidence: Evidence
-    disagreements: tuple[Disagreement, ...]
-    kills: int
-    seconds: float
 
 
 @click.command
@@ -70,7 +61,7 @@ def demo(*, jobs: int, events: int, folder: Path | None, keep: bool, kill: int, 
     _require_parts()
     with _workplace(folder, keep=keep) as place:
         outcome = perform(place, jobs=jobs, events=events, kills=kill, batch=batch)
-        output.show(_page(outcome))
+        output.show(page(outcome))
         if outcome.disagreements:
             raise DemoFailed(f"{len(outcome.disagreements)} disagreements; see above")
 
@@ -80,20 +71,29 @@ def perform(folder: Path, *, jobs: int, events: int, kills: int, batch: str = "l
     began = time.monotonic()
     with screen() as shown, VENUES[batch](folder) as recipe, World(folder, recipe) as world:
         orders = submit(world, jobs=jobs, events=events)
-        shown.say(
-            f"{counted(jobs, 'job')} of {counted(events, 'event')} at the PanDA server {world.url}; folder {folder}"
-        )
-        campaign = Campaign(world, shown, jobs=jobs, events=events, kills=kills)
+        jumbo = submit_jumbo(world) if JUMBO else None
+        shown.say(f"{_ordered(orders, events, jumbo)} at the PanDA server {world.url}; folder {folder}")
+        mishap = NodeLoss(world) if jumbo and not recipe.batch else None  # only our own batch system loses nodes
+        number = len(orders) + (jumbo is not None)
+        campaign = Campaign(world, shown, jobs=number, events=events, kills=kills, mishap=mishap)
         with closing(campaign):
             ledger = campaign.run()
             shown.say("the controller has stopped; now the audit")
-            evidence = gather(world, orders, ledger)
+            ranges = (gather_ranges(world, jumbo, ledger.allocation_numbers(), mishap),) if jumbo else ()
+            evidence = gather(world, orders, ledger, ranges)
     return Outcome(
         evidence=evidence,
         disagreements=audit(evidence),
         kills=campaign.kills,
         seconds=time.monotonic() - began,
     )
+
+
+def _ordered(orders: Sized, events: int, jumbo: EventOrder | None) -> str:
+    told = f"{counted(len(orders), 'job')} of {counted(events, 'event')}"
+    if jumbo is None:
+        return told
+    return f"{told}, and one of {counted(jumbo.ranges, 'event range')} of {counted(jumbo.events_per_range, 'event')},"
 
 
 def _require_parts() -> None:
@@ -165,48 +165,3 @@ def _signals_end_it() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _page(outcome: Outcome) -> Page:
-    """Give a row for every job, then the disagreements, if there are any, and one line that says it all."""
-    orders, wrong = outcome.evidence.orders, outcome.disagreements
-    told = [{"job": one.job, "what": one.what} for one in wrong]
-    disagreements = [Listing(name="disagreements", columns=("job", "what"), records=told)] if wrong else []
-    return Page(
-        parts=[
-            Listing(name="jobs", columns=COLUMNS, records=[_record(one, outcome) for one in orders]),
-            *disagreements,
-            Words(name="verdict", text=_verdict(outcome)),
-        ],
-        ids=[one.job for one in orders],
-    )
-
-
-def _record(order: Order, outcome: Outcome) -> Record:
-    evidence = outcome.evidence
-    seen, content = evidence.physics[order.output], evidence.storage.get(order.output)
-    kept = evidence.ledger.get(order.job)
-    wrong = sum(one.job == order.job for one in outcome.disagreements)
-    return {
-        "job": order.job,
-        "process": order.process,
-        "events": seen.events,
-        "cross_section_pb": float(f"{seen.cross_section_pb:.4g}"),
-        "nodes": kept.nodes if kept else "",
-        "size": content.size if content else None,
-        "adler32": content.adler32 if content else None,
-        "verdict": counted(wrong, "disagreement") if wrong else "agrees",
-    }
-
-
-def _verdict(outcome: Outcome) -> str:
-    jobs = counted(len(outcome.evidence.orders), "job")
-    crashes = "crash" if outcome.kills == 1 else "crashes"
-    kills = f", through {outcome.kills} {crashes} of the controller" if outcome.kills else ""
-    if outcome.disagreements:
-        return f"{counted(len(outcome.disagreements), 'disagreement')} in {jobs}{kills}"
-    events = sum(one.events for one in outcome.evidence.physics.values())
-    return (
-        f"{jobs}, {events} collisions, each run once and reported once{kills}: server, storage, local ledger "
-        f"and physics agree ({outcome.seconds:.0f} s)"
-    )

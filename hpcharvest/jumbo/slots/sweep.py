@@ -1,0 +1,45 @@
+"""Ends what payloads left behind outside of their process groups: known by the mark that they inherited."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Mapping
+
+from hpcharvest.jumbo import kin
+
+
+class Sweep:
+    """The marks of one node's payloads, in one life of its agent. A mark is `tag/restart/ranges/node/life.serial`."""
+
+    def __init__(self, tag: str, restart: int, node: str, life: int) -> None:
+        self.tag = tag
+        self._node = node
+        self._start = f"{kin.node_mark(tag, restart)}/{node}/{life}"
+        self._serial = itertools.count(1)
+        self._alive: set[str] = set()
+
+    def next_mark(self) -> str:
+        """Give a process a mark of its own."""
+        mark = f"{self._start}.{next(self._serial)}"
+        self._alive.add(mark)
+        return mark
+
+    def bury(self, mark: str) -> None:
+        """Learn that a process ended."""
+        self._alive.discard(mark)
+
+    def of_this_node(self, marks: Mapping[int, str]) -> dict[int, str]:
+        """Choose this node's payloads, of any life, among live processes with their marks."""
+        return {pid: mark for pid, mark in marks.items() if mark.split("/")[2:-1] == ["ranges", self._node]}
+
+    def sweep(self, marks: Mapping[int, str]) -> int:
+        """Kill what is of this node's payloads, and whose first process ended; tell how many."""
+        left = {pid for pid, mark in self.of_this_node(marks).items() if mark not in self._alive}
+        kin.send(left, signal.SIGKILL)
+        return len(left)
+
+    def end_all(self) -> int:
+        """Kill every process of this node's payloads; tell how many."""
+        self._alive.clear()
+        return self.sweep(kin.marks_of(self.tag))
