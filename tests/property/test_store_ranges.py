@@ -58,7 +58,7 @@ class Ranges(RuleBasedStateMachine):
         self.rows: dict[int, Row] = {}
         self.fed: Counter[AllocationId] = Counter()
         self.files: Counter[AllocationId] = Counter()
-        self.bundles: dict[BundleId, Bundle] = {}
+        self.made: dict[BundleId, Bundle] = {}
 
     def teardown(self) -> None:
         self.database.close()
@@ -93,12 +93,12 @@ class Ranges(RuleBasedStateMachine):
 
     @rule(some=numbers, allocation=allocations, state=ends, again=st.booleans())
     def end(self, some: set[int], allocation: AllocationId, state: RangeState, again: bool) -> None:
-        number = BundleId(len(self.bundles) + 1)
+        number = BundleId(len(self.made) + 1)
         bundle = Bundle(id=number, job=JOB, allocation=allocation, archive=f"{number}.tar", ranges=len(some))
         outcomes = tuple(RangeOutcome(id=name(one), state=state) for one in some)
         ended = Outcomes(job=JOB, allocation=allocation, bundle=number, outcomes=outcomes)
         self.commit(Changes(bundles={number: bundle}, outcomes=[ended]), again=again)
-        self.bundles[number] = bundle
+        self.made[number] = bundle
         for row in (self.rows[one] for one in some if one in self.rows):
             if row.state is RangeState.FED and row.allocation == allocation:
                 row.bundle = number
@@ -114,9 +114,9 @@ class Ranges(RuleBasedStateMachine):
 
     @rule(data=st.data(), again=st.booleans())
     def lose(self, data: st.DataObject, again: bool) -> None:
-        if not self.bundles:
+        if not self.made:
             return
-        bundle = data.draw(st.sampled_from(sorted(self.bundles.values(), key=lambda one: one.id)))
+        bundle = data.draw(st.sampled_from(sorted(self.made.values(), key=lambda one: one.id)))
         self.commit(Changes(bundles={bundle.id: replace(bundle, state=BundleState.LOST)}), again=again)
         for row in self.rows.values():
             if row.bundle == bundle.id and row.state is RangeState.FINISHED and row.told is None:
