@@ -34,9 +34,14 @@ def explain(error: ValidationError, model: type[Section], path: Path, text: str)
 
 
 def section_of(annotation: Any) -> type[Section] | None:
-    """Return the kind of table that a field holds, by itself or as the values of a mapping; None: it holds none."""
+    """Return the kind of table that a field holds, by itself or as the values of a mapping; None: it holds none.
+
+    A table that may be left out is one all the same.
+    """
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
+    if is_optional(annotation):
+        return section_of(get_args(annotation)[0])
     return section_of(get_args(annotation)[1]) if get_origin(annotation) is Mapping else None
 
 

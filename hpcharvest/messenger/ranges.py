@@ -98,6 +98,8 @@ class EventTask:
     contained: bool = False
     engine_failure: int = 0
     """Both as in `protocol.Task`."""
+    job_text: str = ""
+    """The server's own dictionary of the job, as JSON, for payloads of `PayloadKind.FILES`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

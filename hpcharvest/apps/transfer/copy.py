@@ -37,13 +37,13 @@ class CopyMover:
         """Copy `source` to `url` and read it back there."""
         destination = path_of(url)
         with suppress(FileNotFoundError):
-            there = _sum(destination)
-            here = _sum(source)
+            there = summed(destination)
+            here = summed(source)
             if there == here:
                 return there
             raise ChecksumMismatch(f"{url} exists already with another content ({there.adler32}, ours {here.adler32})")
         moved = _copy(source, destination, durable=True)
-        back = _sum(destination)
+        back = summed(destination)
         if back != moved:
             raise StorageUnavailable(f"{url} reads back as {back.size} bytes {back.adler32}, not as {moved}")
         return back
@@ -124,8 +124,8 @@ def _create(path: Path) -> int:
         return os.open(path, flags, 0o644)
 
 
-def _sum(path: Path) -> Moved:
-    """Read a file for its size and checksum. Raises FileNotFoundError if there is none."""
+def summed(path: Path) -> Moved:
+    """Read a file for its size and checksum. Raises FileNotFoundError if there is none, or a TransferError."""
     try:
         reader = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

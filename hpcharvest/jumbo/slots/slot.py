@@ -30,6 +30,9 @@ class Done:
     """Absolute path on the node; the node's archive takes it and removes it."""
     cpu_s: float
     wall_s: float
+    also: tuple[Leased, ...] = ()
+    """Other ranges whose output is in this very file, as the payload packed it: their `cpu_s` and `wall_s` are the
+    same, and the archive has the file once for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,8 @@ class Failed:
     """One line; the same cause gives the same words on another node: no paths, numbers of processes, or times."""
     wall_s: float
     ours: bool = False
+    fatal: bool = False
+    """Whether the payload itself says that the range would fail anywhere."""
 
 
 Outcome = Done | Failed

@@ -1,0 +1,1 @@
+"""Payloads that ask and tell through panda-harvester's shared files."""
