@@ -26,6 +26,9 @@ from hpcharvest.sizing.policy import Limits
 from hpcharvest.sizing.policy import why_never as too_large
 
 _PROGRAM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_QUOTING = re.compile(r"""['"\\]""")
+_WORD = re.compile(r"[^ \t\r\n]+")
+"""What is between blanks, which are the only ones that part words here."""
 LONGEST_COMMAND = 120_000
 """Bytes of jobPars: Linux takes single arguments of up to 128 KiB."""
 
@@ -98,7 +101,8 @@ def words(spec: JobSpec) -> tuple[str, ...]:
             f"job {spec.panda_id}: jobPars has {length} bytes, a command line takes {LONGEST_COMMAND}"
         )
     try:
-        own = shlex.split(spec.job_pars)
+        # Where nothing is quoted there is nothing to be understood, and shlex reads each character in Python.
+        own = shlex.split(spec.job_pars) if _QUOTING.search(spec.job_pars) else _WORD.findall(spec.job_pars)
     except ValueError as error:
         raise JobNotUnderstood(f"job {spec.panda_id}: jobPars cannot be split into words: {error}") from error
     if any("\0" in word for word in own):

@@ -101,6 +101,8 @@ class Dealer:
     def chores(self, now: float) -> None:
         """Do what is due once in a while."""
         self._stale |= len(self._jobs) > 1
+        for job in self._jobs.values():
+            job.ask_again()
         if now >= self._next_times:
             for job in self._jobs.values():
                 if job.times_changed():

@@ -304,6 +304,7 @@ class Desk:
         counted = job.pool.archived_by(peer.name, [row[0] for row in archived.ranges])
         peer.take_in(archived.number, archived.job, publishes=bool(counted))
         self._owing[peer.name] = peer
+        job.again(peer.name)
         if counted:
             self._say(job.closed(archived, counted, self._wall()))
 

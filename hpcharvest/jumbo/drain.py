@@ -16,6 +16,8 @@ AHEAD_S: Final = 60.0
 """How long the feed takes to answer, before it has answered."""
 SHORTEST_AHEAD_S: Final = 10.0
 LONGEST_AHEAD_S: Final = 900.0
+FRESH: Final = 8
+"""One value of so many may be missing."""
 MOST_AHEAD: Final = 5_000_000
 """Ranges at a time, whatever their pace."""
 
@@ -42,7 +44,7 @@ def spent(walltime_s: float, ran_s: float, start_s: float) -> bool:
 
 
 class Quantile:
-    """What share of the newest values stays below what: bounded, and exact for those that it keeps."""
+    """What share of the newest values stays below what: bounded, and exact but for the very newest."""
 
     def __init__(self, share: float, keep: int = 4096) -> None:
         self._share = share
@@ -50,6 +52,7 @@ class Quantile:
         self._ring: list[float] = []
         self._place = 0
         self._sorted: list[float] = []
+        self._unsorted = 0
         self.seen = 0
         self.total = 0.0
 
@@ -63,14 +66,15 @@ class Quantile:
         for value in values[room:]:
             self._ring[self._place] = value
             self._place = (self._place + 1) % self._keep
-        if values:
-            self._sorted = []
+        self._unsorted += len(values)
 
     def value(self) -> float:
         """Give the value below which that share lies; 0: nothing is known."""
         if not self._ring:
             return 0.0
-        self._sorted = self._sorted or sorted(self._ring)
+        if self._unsorted * FRESH >= len(self._ring):  # sorting is dear, and it is asked for at every turn
+            self._sorted = sorted(self._ring)
+            self._unsorted = 0
         return self._sorted[max(math.ceil(self._share * len(self._sorted)), 1) - 1]
 
     def mean(self) -> float:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from hpcharvest.errors import MessageNotUnderstood
-from hpcharvest.jumbo.slots.harvester_files.access import AccessPoint
-from hpcharvest.jumbo.slots.harvester_files.program import how
+from hpcharvest.jumbo.access.point import AccessPoint
+from hpcharvest.jumbo.slots import words
 from hpcharvest.jumbo.verdict import LONGEST_REPORT
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.harvester_files import Attributes, Entry, Kind, Status
@@ -60,10 +60,12 @@ def equip(folder: Path, job: JobId, text: str, inputs: Mapping[str, str]) -> Non
     point.put(names.JOBS, names.write_job(job, dictionary))
 
 
-def verdict_of(folder: Path, job: JobId, code: int) -> Said:
+def verdict_of(folder: Path, job: JobId, code: int, wanted: Mapping[str, Kind] | None = None) -> Said:
     """Read what a pilot left in its folder after its process has ended. OSError as it comes.
 
-    `code`: its exit code, negative for a signal. Nobody writes there any more: what is torn now will never be whole.
+    `code`: its exit code, negative for a signal. `wanted`: the names of the job's outputs and log; of those that no
+    dump speaks of, the first is taken that lies anywhere in the folder, as some pilots write no dump. Nobody writes
+    there any more: what is torn now will never be whole.
     """
     point = AccessPoint(str(folder))
     try:
@@ -72,6 +74,8 @@ def verdict_of(folder: Path, job: JobId, code: int) -> Said:
     except MessageNotUnderstood:
         attributes = Attributes()
     entries = [_absolute(entry, folder) for entry in _dumped(point, job)]
+    told = {Path(entry.path).name for entry in entries if entry.kind in _FILES}
+    entries += _searched(folder, {name: kind for name, kind in (wanted or {}).items() if name not in told})
     said = judge(attributes, entries, code, [entry.path for entry in entries if not _is_there(entry)])
     return dataclasses.replace(said, metadata=_report(point))
 
@@ -82,7 +86,7 @@ def judge(attributes: Attributes, entries: Sequence[Entry], code: int, missing: 
     gone = [os.path.basename(path) for path in files if path in missing]  # noqa: PTH119  # texts
     reason = attributes.error
     if code:
-        reason = how(code) + (f": {reason}" if reason else "")
+        reason = f"the payload {words.ended(code)}{': ' if reason else ''}{reason}"
     elif not attributes.status:
         reason = "the payload ended well, but did not say what became of its job"
     elif attributes.status == Status.FAILED:
@@ -119,6 +123,16 @@ def _dumped(point: AccessPoint, job: JobId) -> Iterator[Entry]:
 def _age(name: str) -> tuple[int, str]:
     """Order dumps: those that were taken in, by their time; then the one that is being read; then the fresh one."""
     return (2 if name == names.DUMP else 1 if name == names.DUMP + names.TAKEN else 0, name)
+
+
+def _searched(folder: Path, wanted: Mapping[str, Kind]) -> Sequence[Entry]:
+    """Look for files in a folder and all that are in it; one that is not found would lie in the folder itself."""
+    left, found = dict(wanted), []
+    for place, _, inside in os.walk(folder) if left else ():
+        for name in sorted(left.keys() & set(inside)):
+            path = Path(place, name)
+            found.append(Entry(path=str(path), kind=left.pop(name), size=path.lstat().st_size))
+    return found + [Entry(path=str(folder / name), kind=kind) for name, kind in left.items()]
 
 
 def _absolute(entry: Entry, folder: Path) -> Entry:

@@ -59,6 +59,7 @@ class RangePool:
         self._failures = Failures(nodes)
         self._leased: dict[str, dict[int, None]] = {}
         self._done: dict[str, set[int]] = {}
+        self._brought: dict[str, set[int]] = {}
         self._known: set[str] = set()
         self.fed = 0
         self.leased = 0
@@ -85,8 +86,10 @@ class RangePool:
         return self.leased + self.done + self.limbo
 
     def leased_by(self, node: str) -> int:
-        """How many ranges a node has that it has not told of."""
-        return len(self._leased.get(node, ()))
+        """How many ranges a node got here and has not told of. Of what it came with, nobody knows how much is done."""
+        brought = self._brought.get(node)
+        leased = self._leased.get(node, ())
+        return len(leased) if brought is None else sum(index not in brought for index in leased)
 
     def trusts(self, node: str) -> bool:
         """Tell whether a node gets ranges: not if it fails all where others succeed."""
@@ -159,6 +162,8 @@ class RangePool:
             self._where[index] = LEASED
         taken += self._shelves.take(node, want - len(taken))
         self._leased.setdefault(node, {}).update(dict.fromkeys(taken))
+        if node in self._brought:
+            self._brought[node].difference_update(taken)
         self.leased += len(taken)
         return taken
 
@@ -187,7 +192,11 @@ class RangePool:
         for index in missing:
             self._let_go(node, index)
         self._make_ready(missing)
-        return [index for index in named if not (index in leased or index in done or self._claim(node, index))]
+        fresh = [index for index in indices if index not in leased and index not in done]
+        brought = {index for index in fresh if self._claim(node, index)}
+        if brought:
+            self._brought.setdefault(node, set()).update(brought)
+        return [index for index in fresh if index not in brought]
 
     def told(
         self,
@@ -238,6 +247,7 @@ class RangePool:
         """Take from a lost node all that it has, and give it: it is in limbo until `settle`."""
         self._failures.went(node)
         self._shelves.forget(node)
+        self._brought.pop(node, None)
         leased, done = self._leased.pop(node, {}), self._done.pop(node, set())
         self.leased -= len(leased)
         self.done -= len(done)

@@ -100,7 +100,7 @@ class Serving:
     def stir(self, now: float) -> None:
         """Hear that there are ranges again: whoever has asked may get some."""
         self.active_at = now
-        self._eager |= dict.fromkeys(self.asks)
+        self.ask_again()
 
     def wants(self, now: float, slots: Callable[[], int], left_s: float) -> int | None:
         """Give how many it wants to have been fed in all, if that is to be said now. `slots` counts them."""
@@ -133,6 +133,10 @@ class Serving:
         """Note that a node may get more than before: it has told of some."""
         if node in self.asks:
             self._eager[node] = None
+
+    def ask_again(self) -> None:
+        """Look anew at all that was asked for."""
+        self._eager |= dict.fromkeys(self.asks)
 
     def leases(self, places: Mapping[str, int]) -> Iterable[tuple[str, Lease]]:
         """Lease ranges to those that have asked, and give what they are to be told. `places`: of nodes that are there.

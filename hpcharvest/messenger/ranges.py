@@ -100,6 +100,8 @@ class EventTask:
     """Both as in `protocol.Task`."""
     job_text: str = ""
     """The server's own dictionary of the job, as JSON, for payloads of `PayloadKind.FILES`."""
+    heartbeat_s: float = 0.0
+    """A payload of that kind whose heartbeat file does not change for so long is hung; 0: nobody looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

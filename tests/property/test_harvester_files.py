@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from hpcharvest.clock import SystemClock
 from hpcharvest.errors import MessageNotUnderstood, TornMessage
-from hpcharvest.jumbo.slots.harvester_files.access import AccessPoint, Pace
-from hpcharvest.jumbo.slots.harvester_files.ledger import Ledger
-from hpcharvest.jumbo.slots.harvester_files.talk import Talk
+from hpcharvest.jumbo.access.ledger import Ledger
+from hpcharvest.jumbo.access.point import AccessPoint, Pace
+from hpcharvest.jumbo.access.talk import Talk
 from hpcharvest.jumbo.slots.slot import Done, Leased
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.harvester_files import Entry, Kind, Status

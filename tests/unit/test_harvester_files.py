@@ -150,7 +150,7 @@ def test_a_pilot_that_did_well_is_done_with_its_files(tmp_path: Path) -> None:
     ("status", "code", "size", "reason"),
     [
         ("finished", 1, 3, "the payload ended with exit code 1"),
-        ("finished", -9, 3, "the payload died of signal 9"),
+        ("finished", -9, 3, "the payload died of signal 9 (SIGKILL)"),
         ("finished", 0, 4, "the payload says that its job is finished, but did not leave out"),
         ("failed", 0, 3, "the payload says that its job failed"),
         ("running", 0, 3, "the payload ended when its job was 'running'"),
@@ -188,3 +188,16 @@ def test_a_pilot_finds_its_job_in_its_folder(tmp_path: Path) -> None:
     assert json.loads((tmp_path / names.JOBS).read_text())["7"]["inFilePaths"] == "/in/a"
     assert json.loads((tmp_path / names.PANDA_IDS).read_text()) == [7]
     assert {path.name for path in tmp_path.iterdir()} == {names.JOBS, names.PANDA_IDS, names.CATALOG}
+
+
+def test_outputs_of_which_a_pilot_says_nothing_are_looked_for_and_without_them_it_failed(tmp_path: Path) -> None:
+    (tmp_path / names.ATTRIBUTES).write_text('{"jobStatus": "finished"}')
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "out").write_text("abc")
+    wanted = {"out": Kind.OUTPUT, "log.tgz": Kind.LOG}
+    said = pilot.verdict_of(tmp_path, JOB, 0, wanted)
+    assert said.reason == "the payload says that its job is finished, but did not leave log.tgz"
+    (tmp_path / "deep" / "log.tgz").write_text("log")
+    said = pilot.verdict_of(tmp_path, JOB, 0, wanted)
+    assert (said.result, said.outputs[0].path) == (PayloadResult.DONE, str(tmp_path / "deep" / "er" / "out"))
+    assert [one.size for one in said.logs] == [3]

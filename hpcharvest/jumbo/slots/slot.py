@@ -30,9 +30,6 @@ class Done:
     """Absolute path on the node; the node's archive takes it and removes it."""
     cpu_s: float
     wall_s: float
-    also: tuple[Leased, ...] = ()
-    """Other ranges whose output is in this very file, as the payload packed it: their `cpu_s` and `wall_s` are the
-    same, and the archive has the file once for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,5 +137,7 @@ class Wire:
             hub.bring(self, messages.encode(message))
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up for good."""
+        self.connection += 1
         self.connected = False
+        self._due = math.inf

@@ -10,9 +10,9 @@ from typing import Final
 
 from hpcharvest.clock import Clock
 from hpcharvest.errors import MessageNotUnderstood, TornMessage, UnsafeName
-from hpcharvest.jumbo.slots.harvester_files.access import AccessPoint, Identity, stamp
-from hpcharvest.jumbo.slots.harvester_files.ledger import Ledger
-from hpcharvest.jumbo.slots.harvester_files.outputs import Inspector
+from hpcharvest.jumbo.access.ledger import Ledger
+from hpcharvest.jumbo.access.outputs import Inspector
+from hpcharvest.jumbo.access.point import AccessPoint, Identity, stamp
 from hpcharvest.jumbo.slots.slot import Outcome
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.ranges import EventTask
@@ -243,5 +243,5 @@ class Talk:
 
 
 def _desk(task: EventTask, point: AccessPoint, folder: str, scratch: str) -> Desk:
-    inspector = Inspector([point.folder, folder, scratch])
+    inspector = Inspector([point.folder, folder, scratch], scratch)
     return Desk(task=task, ledger=Ledger(task.cores), point=point, inspector=inspector)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hpcharvest.clock import Clock
+from hpcharvest.clock import Clock, SystemClock
 from hpcharvest.errors import MessageNotUnderstood, UnsafeName
-from hpcharvest.jumbo import kin
-from hpcharvest.jumbo.slots.harvester_files.access import Pace
-from hpcharvest.jumbo.slots.harvester_files.life import Life
-from hpcharvest.jumbo.slots.harvester_files.talk import Talk
+from hpcharvest.jumbo.access.life import Life
+from hpcharvest.jumbo.access.point import Pace
+from hpcharvest.jumbo.access.talk import Talk
 from hpcharvest.jumbo.slots.slot import Failed, Leased
 from hpcharvest.messenger.ranges import EventTask
 from hpcharvest.model.ids import JobId
@@ -31,17 +30,16 @@ class Setting:
     folder: str
     """Its access point: absolute, on the shared file system, of nobody else's name."""
     environment: Mapping[str, str]
-    mark: kin.Mark
-    """Nobody else's on this node."""
-    clock: Clock
+    mark: str
+    """Of all its processes and of nobody else, as in `kin`."""
     pace: Pace
     """One for all slots of the node."""
+    clock: Clock = field(default_factory=SystemClock)
+    """For the names of files that were taken in."""
     scratch: str = ""
     """A folder of the node's own in which outputs may lie, too."""
     grace_s: float = 10.0
     """From SIGTERM to SIGKILL; also what a payload has that says that it is at its end."""
-    heartbeat_s: float = 0.0
-    """A payload whose heartbeat file is older is hung; 0, or no such file: nobody looks."""
     quickest_s: float = 0.1
     """From one look at the folder to the next, when something happens;"""
     slowest_s: float = 5.0
@@ -53,19 +51,37 @@ class Setting:
 class Worker:
     """Serves one payload process. `tasks`: its jobs; it knows of the first, and of others when it asks for jobs."""
 
-    def __init__(self, tasks: Sequence[EventTask], setting: Setting, now: float) -> None:
+    def __init__(self, tasks: Sequence[EventTask], setting: Setting) -> None:
         self.talk = Talk(setting.folder, tasks, setting.clock, scratch=setting.scratch, gather_s=setting.gather_s)
-        self.life = Life(tasks[0], setting.environment, setting.mark, setting.grace_s, setting.heartbeat_s)
+        self.life = Life(tasks[0], setting.environment, setting.mark, setting.grace_s)
         self.over = False
         self._setting = setting
         self._interval_s = setting.quickest_s
-        self._look_at = now
+        self._look_at = -math.inf
         self._looked_at = -math.inf
         self._heard_all = False
         self._dead = False
         """Whether there is no process, and somebody is to hear why."""
         self._dead_by_us = False
-        self._start(tasks[0], now)
+
+    @property
+    def fruitful(self) -> bool:
+        """Whether anything came of a range."""
+        return any(desk.ledger.heard for desk in self.talk.desks.values())
+
+    def start(self, now: float) -> None:
+        """Start the payload. What cannot be started has room for one range of each job, which fails with the reason."""
+        try:
+            self.talk.begin(next(iter(self.talk.desks)))
+        except OSError as error:
+            self._die(f"the payload's access point cannot be made: {error.strerror}", ours=True)
+        except (UnsafeName, MessageNotUnderstood) as error:
+            self._die(f"the payload cannot be started: {error}", ours=False)
+        else:
+            problem = self.life.start(self._setting.folder, now)
+            if problem:
+                self._die(problem.words, ours=problem.ours)
+        self._setting.pace.spend(self.talk.spent(), now)
 
     def next_event(self) -> float:
         """Steady seconds when `serve` is to be called although nothing happened; infinity: never."""
@@ -131,19 +147,6 @@ class Worker:
             self._heard_all = True
             self.life.halt(reason, now, blame=False)
 
-    def _start(self, task: EventTask, now: float) -> None:
-        try:
-            self.talk.begin(task.job)
-        except OSError as error:
-            self._die(f"the payload's access point cannot be made: {error.strerror}", ours=True)
-        except (UnsafeName, MessageNotUnderstood) as error:
-            self._die(f"the payload cannot be started: {error}", ours=False)
-        else:
-            problem = self.life.start(self._setting.folder, now)
-            if problem:
-                self._die(problem.words, ours=problem.ours)
-        self._setting.pace.spend(self.talk.spent(), now)
-
     def _due(self) -> float:
         """Steady seconds when the access point is to be looked at.
 
@@ -183,7 +186,7 @@ class Worker:
         if not (life.halted or life.leaving or self.talk.has_asked or any(desk.closing for desk in desks)):
             self._die(f"{life.last_words()} and never asked for ranges", ours=False)
             return
-        blame = life.blamed and (life.code != 0 or not any(desk.ledger.heard for desk in desks))
+        blame = life.blamed and (life.code != 0 or not self.fruitful)
         for desk in desks:
             desk.outbox += desk.ledger.end(now, life.last_words(), blame=blame)
         self.over = True

@@ -25,6 +25,8 @@ class Claim:
     """As the payload wrote it."""
     size: int | None
     checksum: str
+    packed: bool
+    """Whether it is an archive with the outputs of these ranges; else there is one range."""
     cpu_s: float
     wall_s: float
 
@@ -155,6 +157,7 @@ class Ledger:
             path=entry.path,
             size=entry.size,
             checksum=entry.checksum,
+            packed=entry.kind is Kind.ZIP or len(some) > 1,
             cpu_s=sum(one.cpu_s for one in some) / len(some),
             wall_s=max(measured) if measured else min(share, now - handed_at),
         )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hpcharvest.jumbo import kin
+from hpcharvest.jumbo.access.point import AccessPoint, Identity
+from hpcharvest.jumbo.folder import STDERR, STDOUT
 from hpcharvest.jumbo.slot import NOT_ITS_DOING
-from hpcharvest.jumbo.slots.harvester_files.access import AccessPoint, Identity
-from hpcharvest.jumbo.slots.harvester_files.program import Program, how
+from hpcharvest.jumbo.slots import words
+from hpcharvest.jumbo.slots.child import Child
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.ranges import EventTask
 
@@ -39,28 +39,29 @@ def environment(task: EventTask, own: Mapping[str, str], folder: str) -> dict[st
     By HARVESTER_ID and HARVESTER_WORKER_ID the pilot knows that it is one. Without PILOT_NOKILL it would kill, at its
     end, every process of its user whose parent is gone: the node's own among them.
     """
-    worker = Path(task.folder).name
-    ours = {"HARVESTER_WORKDIR": folder, "HARVESTER_ID": "hpcharvest", "HARVESTER_WORKER_ID": worker}
-    return {**own, **ours, "PILOT_NOKILL": "1", **task.env}
+    ours = {
+        "HARVESTER_WORKDIR": folder,
+        "HARVESTER_ID": "hpcharvest",
+        "HARVESTER_WORKER_ID": Path(task.folder).name,
+        "PILOT_NOKILL": "1",
+    }
+    return {**own, **ours, **{name: task.env[name] for name in ours if name in task.env}}
 
 
 class Life:
     """A worker's process. Times in steady seconds."""
 
-    def __init__(
-        self, task: EventTask, environment: Mapping[str, str], mark: kin.Mark, grace_s: float, heartbeat_s: float
-    ) -> None:
+    def __init__(self, task: EventTask, environment: Mapping[str, str], mark: str, grace_s: float) -> None:
         self._task = task
         self._environment = environment
         self._mark = mark
         self._grace_s = grace_s
-        self._heartbeat_s = heartbeat_s
-        self._program: Program | None = None
+        self._child: Child | None = None
         self._beat: Identity | None = None
         self._beat_at = 0.0
         self._next_beat = 0.0
         self._ended_at = math.inf
-        self._press_at = math.inf
+        self._patience_ends = math.inf
         self.leaving = False
         """Whether it said that it is at its end."""
         self.halted = ""
@@ -75,23 +76,23 @@ class Life:
         if not task.argv:
             return Problem("the payload cannot be started: its command is empty", ours=False)
         try:
-            self._program = Program(task.argv, folder, environment(task, self._environment, folder), self._mark)
+            self._child = self._started(folder)
         except OSError as error:
             ours = task.contained or error.errno in NOT_ITS_DOING
             return Problem(f"the payload cannot be started: {error.strerror}", ours=ours)
         except ValueError as error:
             return Problem(f"the payload cannot be started: {error}", ours=False)
-        log.info("job %s: a worker was started as process %s", task.job, self._program.pid)
+        log.info("job %s: a worker was started as process %s", task.job, self._child.pid)
         self._beat_at = now
         return None
 
     def ended(self, now: float) -> bool:
-        """Tell whether it has ended; if so, its code is known."""
-        if self._program is not None and self.code is None:
-            self.code = self._program.ended()
-            if self.code is not None:
-                self._ended_at, self._press_at = now, math.inf
-                log.info("job %s: %s", self._task.job, how(self.code))
+        """Tell whether it has ended; if so, its code is known. Kills it, if it was asked to end and did not."""
+        if self._child is not None and self.code is None:
+            end = self._child.end(now)
+            if end is not None:
+                self.code, self._ended_at, self._patience_ends = end.code, now, math.inf
+                log.info("job %s: the payload %s", self._task.job, words.ended(end.code))
         return self.code is not None
 
     def out_of_patience(self, now: float) -> bool:
@@ -99,47 +100,53 @@ class Life:
         return now >= self._ended_at + PATIENCE_S
 
     def next_event(self) -> float:
-        """Steady seconds when `press` is to be called; infinity: never."""
-        return self._press_at
+        """Steady seconds when it is to be pressed, or killed; infinity: never."""
+        kill_at = math.inf if self._child is None or self.code is not None else self._child.next_event
+        return min(self._patience_ends, kill_at)
 
     def heed(self, point: AccessPoint, seen: frozenset[str], now: float) -> bool:
         """Look for signs of its end, and of its life; tell whether there are new ones."""
-        if self._heartbeat_s and names.HEARTBEAT in seen and now >= self._next_beat and self.code is None:
+        if self._task.heartbeat_s and names.HEARTBEAT in seen and now >= self._next_beat and self.code is None:
             self._listen(point, now)
         if self.leaving or not (names.FINISHED in seen or any(name in seen for name in names.KILLS)):
             return False
         log.info("job %s: its worker says that it is at its end", self._task.job)
         self.leaving = True
         if not self.halted and self.code is None:
-            self._press_at = now + self._grace_s
+            self._patience_ends = now + self._grace_s
         return True
 
     def halt(self, reason: str, now: float, *, blame: bool) -> None:
         """Ask it to end; after a grace it is killed. The first reason counts."""
-        if self.halted or self._program is None or self.code is not None:
+        if self.halted or self._child is None or self.code is not None:
             return
-        self.halted, self.blamed = reason, blame
-        self._press_at = now + self._grace_s
-        self._program.send(signal.SIGTERM)
+        self.halted, self.blamed, self._patience_ends = reason, blame, math.inf
+        self._child.stop(now, self._grace_s)
 
     def press(self, now: float) -> None:
-        """Kill it, if it was asked to end and did not; ask it, if it should have ended by itself."""
-        if now < self._press_at or self._program is None or self.code is not None:
-            return
-        if not self.halted:
+        """Ask it to end, if it said that it would and did not."""
+        if now >= self._patience_ends:
             self.halt(WANTED, now, blame=False)
-            return
-        self._program.send(signal.SIGKILL)
-        self._press_at = now + self._grace_s  # again, for one that was being born
 
     def last_words(self) -> str:
         """Say why it ended."""
-        return self.halted or how(self.code or 0)
+        return self.halted or f"the payload {words.ended(self.code or 0)}"
+
+    def _started(self, folder: str) -> Child:
+        with Path(folder, STDOUT).open("ab") as stdout, Path(folder, STDERR).open("ab") as stderr:
+            return Child(
+                self._task.argv,
+                mark=self._mark,
+                environment=environment(self._task, self._environment, folder),
+                folder=folder,
+                stdout=stdout.fileno(),
+                stderr=stderr.fileno(),
+            )
 
     def _listen(self, point: AccessPoint, now: float) -> None:
-        self._next_beat = now + self._heartbeat_s / 4
+        self._next_beat = now + self._task.heartbeat_s / 4
         found = point.identity(names.HEARTBEAT)
         if found != self._beat:
             self._beat, self._beat_at = found, now
-        elif now > self._beat_at + self._heartbeat_s:
+        elif now > self._beat_at + self._task.heartbeat_s:
             self.halt(HUNG, now, blame=True)

@@ -1,1 +1,0 @@
-"""Payloads that ask and tell through panda-harvester's shared files."""
