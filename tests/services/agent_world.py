@@ -282,7 +282,7 @@ class VirtualHead:
     def told(self, message: Told) -> None:
         void = []
         for row in message.done:
-            if row[0] in self.grudge:
+            if row[0] in self.grudge or self.state[row[0]] == "elsewhere":
                 void.append(row[0])
                 self.state[row[0]] = "elsewhere"
             elif message.number > self.numbers:
@@ -290,7 +290,7 @@ class VirtualHead:
                 self.state[row[0]] = "done"
         if message.number > self.numbers:
             for row in message.failed:
-                assert self.state[row[0]] == "leased", (row, self.state[row[0]])
+                assert self.state[row[0]] in {"leased", "failed"}, (row, self.state[row[0]])
                 self.state[row[0]] = "failed"
             for index in message.back:
                 assert self.state[index] == "leased", (index, self.state[index])
