@@ -20,18 +20,15 @@ MARK_VARIABLE: Final = "HPCHARVEST_PAYLOAD"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What every process of a payload carries in its environment, as `tag/restart/job.attempt`, and `/part`."""
+    """What every process of a payload carries in its environment, as `tag/restart/job.attempt`."""
 
     tag: str
     restart: int
     job: int
     attempt: int
-    part: str = ""
-    """Which of the many payloads of an event-service job; empty: there is one."""
 
     def __str__(self) -> str:
-        whole = f"{self.tag}/{self.restart}/{self.job}.{self.attempt}"
-        return f"{whole}/{self.part}" if self.part else whole
+        return f"{self.tag}/{self.restart}/{self.job}.{self.attempt}"
 
 
 def node_mark(tag: str, restart: int) -> str:
@@ -39,7 +36,7 @@ def node_mark(tag: str, restart: int) -> str:
     return f"{tag}/{restart}/ranges"
 
 
-def family(leaders: Collection[int], marks: Collection[Mark]) -> set[int]:
+def family(leaders: Collection[int], marks: Collection[Mark | str]) -> set[int]:
     """Find the live processes of some payloads, in one look at /proc.
 
     `leaders` of their sessions that were not reaped yet, and the `marks` of all of them.

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcharvest.jumbo import kin
-from hpcharvest.jumbo.kin import Mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +28,7 @@ class Child:
         self,
         argv: Sequence[str],
         *,
-        mark: Mark,
+        mark: str,
         environment: Mapping[str, str],
         folder: str,
         stdin: int = subprocess.DEVNULL,
@@ -47,7 +46,7 @@ class Child:
             stdout=stdout,
             stderr=stderr,
             cwd=folder,
-            env={**environment, kin.MARK_VARIABLE: str(mark)},
+            env={**environment, kin.MARK_VARIABLE: mark},
             close_fds=False,  # ours are all close-on-exec; so vfork(2) is used
             start_new_session=True,
         )

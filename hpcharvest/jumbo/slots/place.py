@@ -12,7 +12,6 @@ from typing import Final
 
 from hpcharvest.errors import UnsafeName
 from hpcharvest.jumbo.folder import check_names
-from hpcharvest.jumbo.kin import Mark
 from hpcharvest.jumbo.slots.slot import Leased
 from hpcharvest.messenger.ranges import PLACEHOLDERS, EventTask
 from hpcharvest.model.event_range import EventRange
@@ -31,9 +30,9 @@ class Place:
     """Absolute, on the node, for this slot alone; the slot makes it."""
     environment: Mapping[str, str]
     """Of its payloads, but for the mark."""
-    next_mark: Callable[[], Mark]
-    """Gives each process a mark of its own."""
-    bury: Callable[[Mark], None]
+    next_mark: Callable[[], str]
+    """Gives each process a mark of its own, as in `kin`."""
+    bury: Callable[[str], None]
     """Learns that a process ended; whoever still bears its mark will be killed."""
     discard: Callable[[str], None]
     """Removes a folder, later."""

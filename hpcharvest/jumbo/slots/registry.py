@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from hpcharvest.errors import ConfigurationError
 from hpcharvest.jumbo.slots.callable import callable_slot
 from hpcharvest.jumbo.slots.command import CommandSlot
 from hpcharvest.jumbo.slots.place import Place
+from hpcharvest.jumbo.slots.refused import RefusedSlot
 from hpcharvest.jumbo.slots.service import ServiceSlot
 from hpcharvest.jumbo.slots.slot import Slot
 from hpcharvest.messenger.ranges import EventTask, PayloadKind
@@ -21,7 +21,7 @@ SLOTS: Final[Mapping[PayloadKind, Callable[[EventTask, Place], Slot]]] = {
 
 
 def make(task: EventTask, where: Place) -> Slot:
-    """Make a slot for a job's payload. ConfigurationError: there is none of its kind."""
+    """Make a slot for a job's payload; one that fails every range, if there is none of its kind."""
     if task.kind not in SLOTS:
-        raise ConfigurationError(f"job {task.job}: no slot takes payloads of the kind {task.kind}")
+        return RefusedSlot(f"no slot takes payloads of the kind {task.kind}")
     return SLOTS[task.kind](task, where)

@@ -1,0 +1,157 @@
+"""A node's process: its parts put together, and its loop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from hpcharvest.clock import Clock
+from hpcharvest.errors import ConfigurationError, UnsafeName
+from hpcharvest.jumbo import gpus
+from hpcharvest.jumbo.bell import Bell
+from hpcharvest.jumbo.links.link import NodeLink
+from hpcharvest.jumbo.node import memory
+from hpcharvest.jumbo.node.agent import Agent
+from hpcharvest.jumbo.node.keeper import Keeper
+from hpcharvest.jumbo.node.monitor import Monitor
+from hpcharvest.jumbo.slots import place, registry
+from hpcharvest.jumbo.slots.place import Place
+from hpcharvest.jumbo.slots.refused import RefusedSlot
+from hpcharvest.jumbo.slots.slot import Slot
+from hpcharvest.jumbo.slots.sweep import Sweep
+from hpcharvest.jumbo.surroundings import Surroundings
+from hpcharvest.messenger.protocol import Manifest
+from hpcharvest.messenger.ranges import EventTask
+
+log = logging.getLogger(__name__)
+
+NAMES: Final = ("SLURMD_NODENAME", "PBS_NODENAME")
+RANKS: Final = ("SLURM_PROCID", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PALS_RANKID", "ALPS_APP_PE")
+"""Where launchers tell a process on which node it is, and which of all it is."""
+WARNED_S: Final = 20.0
+"""What is left, beside the grace, after a signal to leave, if nobody knows better."""
+LAST_WORDS_S: Final = 30.0
+"""How long the storage may take for what is written last."""
+
+
+def own_name(names: Sequence[str], environment: Mapping[str, str], host: str) -> str:
+    """Choose which of the nodes this is. ConfigurationError: none of them, as far as anybody can tell."""
+    if len(names) == 1:
+        return names[0]
+    told = [environment[name] for name in NAMES if environment.get(name)]
+    for known in (*told, host):
+        for name in names:
+            if name == known or name.partition(".")[0] == known.partition(".")[0]:
+                return name
+    rank = next((environment[name] for name in RANKS if environment.get(name, "").isdecimal()), "")
+    if rank and int(rank) < len(names):
+        return names[int(rank)]
+    raise ConfigurationError(f"this host is {host}, and none of {','.join(names)}: look at the site's launcher")
+
+
+class Process:
+    """One life of one node's process."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        where: Surroundings,
+        node: str,
+        life: int,
+        *,
+        link: NodeLink,
+        environment: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        """Put it together. StorageUnavailable: the node's spool cannot be opened."""
+        self._manifest, self._where, self._environment, self._clock = manifest, where, environment, clock
+        self._link = link
+        self._scratch: dict[str, Path] = {}
+        self._label = f"hpcharvest-{manifest.tag}.{where.restart}-{node}.{life}"
+        self._slots = 0
+        self._sweep = Sweep(manifest.tag, where.restart, node, life)
+        self._monitor = Monitor(self._sweep, manifest.heartbeat_s)
+        tasks = manifest.event_tasks
+        self._keeper = Keeper(folder, node, life, tasks=tasks, clock=clock, flush_s=manifest.flush_s)
+        self._agent = Agent(
+            node=node,
+            life=life,
+            tasks=tasks,
+            link=link,
+            make_slot=self._make_slot,
+            outputs=self._keeper,
+            heartbeat_s=manifest.heartbeat_s,
+            grace_s=manifest.kill_grace_s,
+            facts=self._monitor.facts,
+        )
+
+    def run(self) -> None:
+        """Do ranges until all is told, or there is no time."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._clean_up)
+            bell = stack.enter_context(Bell())
+            self._monitor.start()
+            warned = False
+            while True:
+                self._agent.tick(self._clock.steady())
+                if self._agent.over:
+                    return
+                bell.listen(self._agent.filenos())
+                bell.wait(min(self._agent.next_event() - self._clock.steady(), self._manifest.heartbeat_s))
+                if bell.asked_to_leave and not warned:
+                    warned = True
+                    reason = f"the process was told to leave by {bell.asked_to_leave.name}"
+                    self._agent.leave(reason, self._left_s(), self._clock.steady())
+
+    def _left_s(self) -> float:
+        left_s = self._manifest.kill_grace_s + WARNED_S
+        deadline = self._where.deadline
+        return left_s if deadline is None else max(0.0, min(left_s, deadline - self._clock.wall()))
+
+    def _make_slot(self, task: EventTask, bits: int) -> Slot:
+        try:
+            folder = self._folder(task)
+        except UnsafeName as error:
+            return RefusedSlot(str(error))
+        self._slots += 1
+        bound = gpus.bound(self._manifest, bits, self._environment)
+        where = Place(
+            folder=str(folder / f"{self._slots}"),
+            environment={**self._environment, **task.env, **bound},
+            next_mark=self._sweep.next_mark,
+            bury=self._sweep.bury,
+            discard=self._keeper.discard,
+            keep_log=partial(self._keeper.keep_log, task.job),
+            oom_kills=memory.oom_kills,
+            grace_s=self._manifest.kill_grace_s,
+        )
+        return registry.make(task, where)
+
+    def _folder(self, task: EventTask) -> Path:
+        """Give the folder of this process on the node, for this job's scratch."""
+        if task.scratch not in self._scratch:
+            self._scratch[task.scratch] = place.scratch(task.scratch, self._environment) / self._label
+        return self._scratch[task.scratch]
+
+    def _clean_up(self) -> None:
+        steps: tuple[Callable[[], object], ...] = (
+            self._monitor.close,
+            self._sweep.end_all,
+            partial(self._keeper.close, LAST_WORDS_S),
+            self._link.close,
+            *(partial(shutil.rmtree, path, ignore_errors=True) for path in self._scratch.values()),
+        )
+        for step in steps:
+            step()
+
+
+def host_name() -> str:
+    """Give this host's own name."""
+    return socket.gethostname()
