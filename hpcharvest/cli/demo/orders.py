@@ -27,7 +27,8 @@ LONGEST_S = 7000
 JUMBO = False
 """Whether a jumbo job is ordered, too. It waits for the engine to serve event ranges."""
 RANGE_PROGRAM = "collide_range.py"
-RANGE_CARD = "top_pairs"
+RANGE_CARD = "drell_yan_mumu"
+SUFFIX = ".hepmc3"
 RANGES = 60
 EVENTS_PER_RANGE = 5
 FIRST_JUMBO = 7_000_000_001
@@ -66,7 +67,7 @@ def event_ranges(note: str) -> dict[str, Any]:
     return {
         "kind": "command",
         "arguments": [*arguments, "--output", "{output}", "--start-log", f"{note}/{{PandaID}}"],
-        "output": "{LFN}.{eventRangeID}.hepmc3",
+        "output": f"{{LFN}}.{{eventRangeID}}{SUFFIX}",
         "expected_range_s": 6.0,
         "archive_mb": 4,
         "archive_age_s": 4.0,
@@ -115,7 +116,7 @@ def submit_jumbo(world: World) -> EventOrder:
         transformation=RANGE_PROGRAM,
         job_pars="",
         inputs=[card],
-        outputs=[f"{RANGE_CARD}.ranges.hepmc3"],
+        outputs=[f"{RANGE_CARD}.ranges{SUFFIX}"],
         log=log,
         core_count=1,
         max_walltime=600,
