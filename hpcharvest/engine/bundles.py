@@ -43,9 +43,9 @@ SALVAGE_PAUSE_S = 10.0
 STAGING = 16
 """Bundles that are staged out at once at the most: more would only wait in Parsl."""
 
-Salvage = Callable[[Path, str | None, Collection[str]], Sequence[Record]]
-"""Makes closed archives, and tells failures, of what nodes left in an allocation's folder: of one node, or (None) of
-all; archives of these names are known already. May be repeated, with the same result."""
+Salvage = Callable[[Path, Collection[str], Collection[str]], Sequence[Record]]
+"""Makes closed archives, and tells failures, of what nodes left in an allocation's folder; archives of these names, and
+outcomes of these ranges, are known already. May be repeated, with the same result."""
 
 
 def moved(bundle: Bundle, state: BundleState, at: float, **changes: Any) -> Bundle:
@@ -251,8 +251,9 @@ class Bundles:
     def _salvage_all(self, number: AllocationId) -> None:
         folder = self._folders.allocation(number)
         try:
-            known = self._database.bundles.archives(number)
-            records = tuple(self._salvage(folder, None, known)) if folder.is_dir() else ()
+            archives = self._database.bundles.archives(number)
+            ranges = self._database.event_ranges.ended_in(number)
+            records = tuple(self._salvage(folder, archives, ranges)) if folder.is_dir() else ()
         except (HarvestError, OSError) as error:
             logger.warning("allocation %s cannot be looked through: %s; will try again", number, error)
         else:

@@ -20,15 +20,16 @@ from hpcharvest.engine.feeding import Feeding
 from hpcharvest.engine.range_book import RangeBook
 from hpcharvest.engine.range_reports import RangeReports
 from hpcharvest.engine.sweeper import Sweeper
+from hpcharvest.jumbo.salvage import salvage
 from hpcharvest.messenger.protocol import Record
 from hpcharvest.model.event_range import Bundle
 from hpcharvest.panda.client import PandaClient
 from hpcharvest.store.database import Database
 
 
-def nothing(_folder: Path, _node: str | None, _told: Collection[str]) -> Sequence[Record]:
-    """Salvage nothing: what was in no closed archive is done again."""
-    return ()
+def salvage_all(folder: Path, archives: Collection[str], ranges: Collection[str]) -> Sequence[Record]:
+    """Salvage what all nodes of an allocation left, as its own head would if one died."""
+    return salvage(folder, None, archives, told_ranges=ranges)
 
 
 def event_ranges(
@@ -43,7 +44,7 @@ def event_ranges(
     hands: Hands,
     events: SimpleQueue[Event],
     clock: Clock,
-    salvage: Salvage = nothing,
+    salvaging: Salvage = salvage_all,
 ) -> EventRanges:
     """Make the crew member. `start` gives an archive's DAG to Parsl."""
     book = RangeBook(database)
@@ -53,7 +54,7 @@ def event_ranges(
         folders=folders,
         book=book,
         start=start,
-        salvage=salvage,
+        salvage=salvaging,
         hands=hands,
         events=events,
         clock=clock,

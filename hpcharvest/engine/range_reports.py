@@ -28,7 +28,7 @@ from hpcharvest.model.ids import BundleId, JobId
 from hpcharvest.model.job import Job
 from hpcharvest.model.states import BundleState
 from hpcharvest.panda.client import PandaClient
-from hpcharvest.panda.wire import MAX_REPORTED
+from hpcharvest.panda.wire import MAX_REPORTED, range_stem
 from hpcharvest.store.changes import Told
 from hpcharvest.store.database import Database
 
@@ -162,7 +162,9 @@ class RangeReports:
 
     def unreported(self, event: RangesUnreported, turn: Turn) -> None:
         """Keep what was not sent; after what may have arrived, PanDA is asked."""
-        logger.warning("%d bundles were not acknowledged: %s; will ask, or try again", len(event.bundles), event.error)
+        # Servers up to 1.0.4 answer every such report with status 500 after they have committed it: no reason to worry.
+        level, then = (logging.INFO, "PanDA will be asked") if event.unsure else (logging.WARNING, "will try again")
+        logger.log(level, "%d bundles were not acknowledged: %s; %s", len(event.bundles), event.error, then)
         self._next_send = self._clock.steady() + self._patience.retry_first_s
         self._next_question = self._clock.steady() + self._patience.retry_first_s
         for number in event.bundles:
@@ -212,9 +214,12 @@ class RangeReports:
         began = self._clock.steady()
         try:
             there = self._client.range_statuses(job.spec)
-            lost = self._database.event_ranges.unknown(job.id, there) if count else None
+            # Only what waits for an outcome can be lost: of the others, we told.
+            waiting = (name for name, told in there.items() if not told)
+            lost = self._database.event_ranges.unknown(job.id, waiting) if count else None
+            stems = {range_stem(name): told for name, told in there.items()} if bundles else {}
             fates = {
-                one.id: self._fate(self._database.event_ranges.untold(one.id, one.ranges), there) for one in bundles
+                one.id: self._fate(self._database.event_ranges.untold(one.id, one.ranges), stems) for one in bundles
             }
         except HarvestError as error:
             logger.warning("job %s: cannot ask where its event ranges are: %s; will ask again", job.id, error)
@@ -234,7 +239,10 @@ class RangeReports:
 
     @staticmethod
     def _fate(outcomes: Sequence[RangeOutcome], there: dict[str, bool]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-        """Say which ranges PanDA has heard of, which it does not know as the job's any more, and how many are left."""
-        taken = tuple(one.id for one in outcomes if there.get(one.id))
-        gone = tuple(one.id for one in outcomes if one.id not in there)
+        """Say which ranges PanDA has heard of, which are not the job's any more, and how many are left.
+
+        `there`: whether it has heard of a range, by its stem.
+        """
+        taken = tuple(one.id for one in outcomes if there.get(range_stem(one.id)))
+        gone = tuple(one.id for one in outcomes if range_stem(one.id) not in there)
         return taken, gone, len(outcomes) - len(taken) - len(gone)

@@ -24,8 +24,8 @@ from hpcharvest.messenger.ranges import LINK, ArchiveClosed
 
 log = logging.getLogger(__name__)
 
-GOODBYE_S: Final = 2.0
-"""After the nodes have had their time to leave, the last of them are waited for so long."""
+FOR_PAYLOADS: Final = 0.75
+"""The share of its last seconds after which a node is to be gone; the rest is for those that are late."""
 HEADS_A_START: Final = 1000
 """No start of a batch job has as many heads."""
 
@@ -58,8 +58,8 @@ class NoEventService:
     def obey(self, notes: Collection[str]) -> None:
         """Stop the jobs that these kill notes name."""
 
-    def leave(self, reason: str, now: float, left_s: float) -> None:
-        """Let the nodes tell all and go, within `left_s`."""
+    def leave(self, reason: str, now: float, within_s: float) -> None:
+        """Let the nodes tell all and go."""
 
     def busy(self, now: float) -> bool:
         """Tell whether there is something to wait for."""
@@ -152,10 +152,10 @@ class EventService(NoEventService):
             if kill_name(task.job, task.attempt) in notes:
                 self._desk.stop(task.job, "the controller asked for it")
 
-    def leave(self, reason: str, now: float, left_s: float) -> None:
+    def leave(self, reason: str, now: float, within_s: float) -> None:
         """Let the nodes tell all and go."""
-        self._leave_by = now + max(left_s, 0.0) + GOODBYE_S
-        self._desk.leave(reason, max(left_s, 0.0))
+        self._leave_by = now + max(within_s, 0.0)
+        self._desk.leave(reason, FOR_PAYLOADS * max(within_s, 0.0))
 
     def busy(self, now: float) -> bool:
         """Tell whether ranges are to be done, or nodes to be waited for."""
@@ -163,7 +163,7 @@ class EventService(NoEventService):
             if self._desk.busy:
                 return True
             self.leave("everything was done", now, 2 * self._manifest.kill_grace_s)
-        return now < self._leave_by and not self._desk.gone(now)
+        return now < self._leave_by and not (self._desk.gone(now) and self._agents.ended)
 
     def close(self) -> None:
         """Hang up; whoever is still there learns that it is to go."""

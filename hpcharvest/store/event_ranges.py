@@ -20,7 +20,7 @@ from hpcharvest.model.ids import AllocationId, BundleId, JobId
 from hpcharvest.model.states import RANGE_LIFE, BundleState, RangeState
 from hpcharvest.store.changes import Changes, Fed, NewRanges, Outcomes
 from hpcharvest.store.connections import Connections
-from hpcharvest.store.schema import FED, READY, event_ranges, feeds, range_counts, range_files
+from hpcharvest.store.schema import FED, READY, bundles, event_ranges, feeds, range_counts, range_files
 
 _SLICE = 1000
 NO_ALLOCATION = AllocationId(0)
@@ -108,6 +108,12 @@ class EventRanges:
         mine = and_(_rows.bundle_id == bundle, _rows.told.is_(None))
         with self._connections.reading() as connection:
             return connection.scalars(select(func.count()).select_from(event_ranges).where(mine)).one()
+
+    def ended_in(self, allocation: AllocationId) -> frozenset[str]:
+        """Tell the names of the ranges that came to an end in an allocation."""
+        question = select(_rows.id).join(bundles, bundles.c.id == _rows.bundle_id)
+        with self._connections.reading() as connection:
+            return frozenset(connection.scalars(question.where(bundles.c.allocation_id == allocation)))
 
     def unknown(self, job: JobId, names: Iterable[str]) -> int:
         """Count the names that are none of a range that we know of this job."""

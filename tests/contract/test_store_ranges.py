@@ -135,6 +135,7 @@ def test_an_outcome_counts_once_and_only_from_where_the_range_was_fed(database: 
     database.commit(Changes(outcomes=[ended(names[:2], RangeState.FAILED, bundle=2)]))
     assert counted(database) == {RangeState.READY: 6, RangeState.FED: 2, RangeState.FINISHED: 2}
     assert {one.id for one in database.event_ranges.untold(BundleId(1), 10)} == set(names[:2])
+    assert database.event_ranges.ended_in(HERE) == set(names[:2])
     assert database.event_ranges.untold_count(BundleId(2)) == 0
 
 

@@ -21,6 +21,7 @@ from hpcharvest.panda.wire.ranges import (
     encode_range_question,
     encode_range_report,
     no_ranges_in,
+    range_stem,
 )
 from hpcharvest.panda.wire.service import (
     ServerCommand,
@@ -80,5 +81,6 @@ __all__ = [
     "encode_worker",
     "no_jobs_in",
     "no_ranges_in",
+    "range_stem",
     "settled",
 ]

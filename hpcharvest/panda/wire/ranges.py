@@ -60,6 +60,11 @@ class RangesAnswer:
     """Whether it wants no more of a job that the report was about."""
 
 
+def range_stem(name: str) -> str:
+    """Give what stays the same of a range's name: its last number is 1 once it is told to be fatal."""
+    return name.rpartition("-")[0]
+
+
 def encode_acquire_ranges(spec: JobSpec, number: int) -> dict[str, Any]:
     """Word the request for at most so many ranges of a job."""
     return {**_job(spec), "n_ranges": min(number, MAX_ASKED)}
