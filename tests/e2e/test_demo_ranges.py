@@ -113,7 +113,7 @@ class ByHand:
 def test_a_jumbo_job_that_was_harvested_well_is_found_so_and_a_report_too_many_is_seen(tmp_path: Path) -> None:
     with World(tmp_path, recipe(tmp_path)) as world:
         starts(world.folder).mkdir()
-        order = submit_jumbo(world)
+        order = submit_jumbo(world, 60)
         hand = ByHand(world, order)
         ranges = hand.acquire()
         assert len(ranges) == order.ranges
