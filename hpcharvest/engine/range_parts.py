@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -32,61 +33,77 @@ def salvage_all(folder: Path, archives: Collection[str], ranges: Collection[str]
     return salvage(folder, None, archives, told_ranges=ranges)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What all of them work with."""
+
+    configuration: Configuration
+    client: PandaClient
+    database: Database
+    folders: Folders
+    hands: Hands
+    events: SimpleQueue[Event]
+    clock: Clock
+
+
 def event_ranges(
+    around: Around,
     *,
-    configuration: Configuration,
-    client: PandaClient,
-    database: Database,
-    folders: Folders,
     start: Callable[[ArchiveTicket], None],
     sweeper: Sweeper,
     effects: BatchJobs,
-    hands: Hands,
-    events: SimpleQueue[Event],
-    clock: Clock,
     salvaging: Salvage = salvage_all,
 ) -> EventRanges:
     """Make the crew member. `start` gives an archive's DAG to Parsl."""
-    book = RangeBook(database)
-    bundles = Bundles(
-        configuration=configuration,
-        database=database,
-        folders=folders,
+    configuration, hands, clock = around.configuration, around.hands, around.clock
+    book = RangeBook(around.database)
+    staff = Staff(
+        book=book,
+        acquiring=Acquiring(
+            configuration=configuration, client=around.client, hands=hands, events=around.events, clock=clock
+        ),
+        feeding=Feeding(
+            configuration=configuration,
+            database=around.database,
+            folders=around.folders,
+            book=book,
+            hands=hands,
+            events=around.events,
+            clock=clock,
+        ),
+        bundles=(bundles := _bundles(around, book, start, salvaging)),
+        reports=_reports(around, book, bundles, sweeper),
+    )
+    return EventRanges(staff, configuration=configuration, effects=effects, hands=hands, clock=clock)
+
+
+def _bundles(around: Around, book: RangeBook, start: Callable[[ArchiveTicket], None], salvaging: Salvage) -> Bundles:
+    return Bundles(
+        configuration=around.configuration,
+        database=around.database,
+        folders=around.folders,
         book=book,
         start=start,
         salvage=salvaging,
-        hands=hands,
-        events=events,
-        clock=clock,
+        hands=around.hands,
+        events=around.events,
+        clock=around.clock,
     )
 
+
+def _reports(around: Around, book: RangeBook, bundles: Bundles, sweeper: Sweeper) -> RangeReports:
     def settled(bundle: Bundle) -> None:
         if bundle.archive:
             sweeper.take(bundles.archive(bundle.allocation) / bundle.archive)
 
-    staff = Staff(
+    return RangeReports(
+        configuration=around.configuration,
+        client=around.client,
+        database=around.database,
         book=book,
-        acquiring=Acquiring(configuration=configuration, client=client, hands=hands, events=events, clock=clock),
-        feeding=Feeding(
-            configuration=configuration,
-            database=database,
-            folders=folders,
-            book=book,
-            hands=hands,
-            events=events,
-            clock=clock,
-        ),
         bundles=bundles,
-        reports=RangeReports(
-            configuration=configuration,
-            client=client,
-            database=database,
-            book=book,
-            bundles=bundles,
-            hands=hands,
-            events=events,
-            clock=clock,
-            settled=settled,
-        ),
+        hands=around.hands,
+        events=around.events,
+        clock=around.clock,
+        settled=settled,
     )
-    return EventRanges(staff, configuration=configuration, effects=effects, hands=hands, clock=clock)

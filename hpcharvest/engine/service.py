@@ -30,7 +30,7 @@ from hpcharvest.engine.lease import Lease
 from hpcharvest.engine.loop import Crew, Loop
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.parts import client_of, folders_of, open_database
-from hpcharvest.engine.range_parts import event_ranges
+from hpcharvest.engine.range_parts import Around, event_ranges
 from hpcharvest.engine.reports import Reports
 from hpcharvest.engine.requests import Requests
 from hpcharvest.engine.strays import Strays
@@ -140,18 +140,8 @@ class Service:
             stage_threads=settings.stage_threads,
         )
         self._watch = Watch(systems=self._systems, events=events, settings=settings, clock=clock)
-        self._ranges = event_ranges(
-            configuration=configuration,
-            client=client,
-            database=database,
-            folders=self._folders,
-            start=dags.start_bundle,
-            sweeper=sweeper,
-            effects=self._batch_jobs,
-            hands=hands,
-            events=events,
-            clock=clock,
-        )
+        around = self._around(database, client, hands)
+        self._ranges = event_ranges(around, start=dags.start_bundle, sweeper=sweeper, effects=self._batch_jobs)
         self._allocations = Allocations(
             configuration=configuration,
             effects=self._batch_jobs,
@@ -173,6 +163,17 @@ class Service:
         self._stack.callback(self.loop.last_turn)  # the stack is taken down from its end: this comes after the others
         for close in (self._watch.close, dags.close, hands.close, self._images.give_up):
             self._stack.callback(close)
+
+    def _around(self, database: Database, client: PandaClient, hands: Hands) -> Around:
+        return Around(
+            configuration=self._configuration,
+            client=client,
+            database=database,
+            folders=self._folders,
+            hands=hands,
+            events=self._events,
+            clock=self._clock,
+        )
 
     def _crew(self, database: Database, client: PandaClient, hands: Hands, dags: Dags, sweeper: Sweeper) -> Crew:
         configuration, events, clock = self._configuration, self._events, self._clock
