@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from hpcharvest.apps.archive import ArchiveTicket
 from hpcharvest.apps.folders import Folders
@@ -33,77 +34,42 @@ def salvage_all(folder: Path, archives: Collection[str], ranges: Collection[str]
     return salvage(folder, None, archives, told_ranges=ranges)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Around:
-    """What all of them work with."""
-
-    configuration: Configuration
-    client: PandaClient
-    database: Database
-    folders: Folders
-    hands: Hands
-    events: SimpleQueue[Event]
-    clock: Clock
-
-
 def event_ranges(
-    around: Around,
     *,
+    configuration: Configuration,
+    client: PandaClient,
+    database: Database,
+    folders: Folders,
     start: Callable[[ArchiveTicket], None],
     sweeper: Sweeper,
     effects: BatchJobs,
+    hands: Hands,
+    events: SimpleQueue[Event],
+    clock: Clock,
     salvaging: Salvage = salvage_all,
 ) -> EventRanges:
     """Make the crew member. `start` gives an archive's DAG to Parsl."""
-    configuration, hands, clock = around.configuration, around.hands, around.clock
-    book = RangeBook(around.database)
+    book = RangeBook(database)
+    always: dict[str, Any] = {"configuration": configuration, "hands": hands, "events": events, "clock": clock}
+    bundles = Bundles(**always, database=database, folders=folders, book=book, start=start, salvage=salvaging)
     staff = Staff(
         book=book,
-        acquiring=Acquiring(
-            configuration=configuration, client=around.client, hands=hands, events=around.events, clock=clock
-        ),
-        feeding=Feeding(
-            configuration=configuration,
-            database=around.database,
-            folders=around.folders,
+        acquiring=Acquiring(**always, client=client),
+        feeding=Feeding(**always, database=database, folders=folders, book=book),
+        bundles=bundles,
+        reports=RangeReports(
+            **always,
+            client=client,
+            database=database,
             book=book,
-            hands=hands,
-            events=around.events,
-            clock=clock,
+            bundles=bundles,
+            settled=partial(_swept, sweeper, bundles),
         ),
-        bundles=(bundles := _bundles(around, book, start, salvaging)),
-        reports=_reports(around, book, bundles, sweeper),
     )
     return EventRanges(staff, configuration=configuration, effects=effects, hands=hands, clock=clock)
 
 
-def _bundles(around: Around, book: RangeBook, start: Callable[[ArchiveTicket], None], salvaging: Salvage) -> Bundles:
-    return Bundles(
-        configuration=around.configuration,
-        database=around.database,
-        folders=around.folders,
-        book=book,
-        start=start,
-        salvage=salvaging,
-        hands=around.hands,
-        events=around.events,
-        clock=around.clock,
-    )
-
-
-def _reports(around: Around, book: RangeBook, bundles: Bundles, sweeper: Sweeper) -> RangeReports:
-    def settled(bundle: Bundle) -> None:
-        if bundle.archive:
-            sweeper.take(bundles.archive(bundle.allocation) / bundle.archive)
-
-    return RangeReports(
-        configuration=around.configuration,
-        client=around.client,
-        database=around.database,
-        book=book,
-        bundles=bundles,
-        hands=around.hands,
-        events=around.events,
-        clock=around.clock,
-        settled=settled,
-    )
+def _swept(sweeper: Sweeper, bundles: Bundles, bundle: Bundle) -> None:
+    """Let the source of an archive go, of which PanDA has said that it knows."""
+    if bundle.archive:
+        sweeper.take(bundles.archive(bundle.allocation) / bundle.archive)

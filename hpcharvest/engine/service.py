@@ -24,13 +24,14 @@ from hpcharvest.engine.allocations import Allocations
 from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.dag import DagWindow, Reporter
 from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.event_ranges import EventRanges
 from hpcharvest.engine.events import AnswerKept, DagEnded, Event, StopAsked
 from hpcharvest.engine.intake import Intake
 from hpcharvest.engine.lease import Lease
 from hpcharvest.engine.loop import Crew, Loop
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.parts import client_of, folders_of, open_database
-from hpcharvest.engine.range_parts import Around, event_ranges
+from hpcharvest.engine.range_parts import event_ranges
 from hpcharvest.engine.reports import Reports
 from hpcharvest.engine.requests import Requests
 from hpcharvest.engine.strays import Strays
@@ -140,8 +141,7 @@ class Service:
             stage_threads=settings.stage_threads,
         )
         self._watch = Watch(systems=self._systems, events=events, settings=settings, clock=clock)
-        around = self._around(database, client, hands)
-        self._ranges = event_ranges(around, start=dags.start_bundle, sweeper=sweeper, effects=self._batch_jobs)
+        self._ranges = self._event_ranges(client, database, dags, sweeper, hands)
         self._allocations = Allocations(
             configuration=configuration,
             effects=self._batch_jobs,
@@ -164,12 +164,17 @@ class Service:
         for close in (self._watch.close, dags.close, hands.close, self._images.give_up):
             self._stack.callback(close)
 
-    def _around(self, database: Database, client: PandaClient, hands: Hands) -> Around:
-        return Around(
+    def _event_ranges(
+        self, client: PandaClient, database: Database, dags: Dags, sweeper: Sweeper, hands: Hands
+    ) -> EventRanges:
+        return event_ranges(
             configuration=self._configuration,
             client=client,
             database=database,
             folders=self._folders,
+            start=dags.start_bundle,
+            sweeper=sweeper,
+            effects=self._batch_jobs,
             hands=hands,
             events=self._events,
             clock=self._clock,

@@ -24,8 +24,8 @@ from hpcharvest.messenger.ranges import LINK, ArchiveClosed
 
 log = logging.getLogger(__name__)
 
-GOODBYE_S: Final = 2.0
-"""After the nodes have had their time to leave, the last of them are waited for so long."""
+FOR_PAYLOADS: Final = 0.75
+"""The share of its last seconds after which a node is to be gone; the rest is for those that are late."""
 HEADS_A_START: Final = 1000
 """No start of a batch job has as many heads."""
 
@@ -58,8 +58,8 @@ class NoEventService:
     def obey(self, notes: Collection[str]) -> None:
         """Stop the jobs that these kill notes name."""
 
-    def leave(self, reason: str, now: float, left_s: float) -> None:
-        """Let the nodes tell all and go, within `left_s`."""
+    def leave(self, reason: str, now: float, within_s: float) -> None:
+        """Let the nodes tell all and go."""
 
     def busy(self, now: float) -> bool:
         """Tell whether there is something to wait for."""
@@ -87,7 +87,7 @@ class EventService(NoEventService):
         leave_at: float,
     ) -> None:
         """`known`: what the journal says already. ConfigurationError: there is no address to listen at."""
-        self._manifest, self._mailbox, self._clock = manifest, mailbox, clock
+        self._manifest, self._mailbox, self._pen, self._clock = manifest, mailbox, pen, clock
         self._takes_over = life > 0
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="salvage")
         self._told = {record.name for record in known if isinstance(record, ArchiveClosed)}
@@ -98,25 +98,28 @@ class EventService(NoEventService):
             nodes=len(where.nodes),
             clock=clock,
         )
-        self._desk = Desk(
-            manifest.event_tasks,
-            where.nodes,
+        self._desk = self._make_desk(where.nodes, known, leave_at)
+        self._agents = Agents(mailbox.folder, manifest, where, environment, self._desk.expects)
+        self._rooms = [Room(0, 0)] * len(where.nodes)
+        self._leave_by = math.inf
+
+    def _make_desk(self, nodes: Sequence[str], known: Sequence[Record], leave_at: float) -> Desk:
+        return Desk(
+            self._manifest.event_tasks,
+            nodes,
             self._link,
-            mailbox.read_feed,
-            lambda record: self._say(pen, record),
+            self._mailbox.read_feed,
+            self._say,
             salvage=self._salvage,
-            heartbeat_s=manifest.heartbeat_s,
-            wall=clock.wall,
-            now=clock.steady(),
+            heartbeat_s=self._manifest.heartbeat_s,
+            wall=self._clock.wall,
+            now=self._clock.steady(),
             leave_at=leave_at,
-            published=lambda: pen.due is None,
+            published=lambda: self._pen.due is None,
             aside=self._aside,
             known=known,
             takes_over=self._takes_over,
         )
-        self._agents = Agents(mailbox.folder, manifest, where, environment, self._desk.expects)
-        self._rooms = [Room(0, 0)] * len(where.nodes)
-        self._leave_by = math.inf
 
     def begin(self, now: float) -> None:
         """Start the nodes' processes."""
@@ -152,10 +155,10 @@ class EventService(NoEventService):
             if kill_name(task.job, task.attempt) in notes:
                 self._desk.stop(task.job, "the controller asked for it")
 
-    def leave(self, reason: str, now: float, left_s: float) -> None:
+    def leave(self, reason: str, now: float, within_s: float) -> None:
         """Let the nodes tell all and go."""
-        self._leave_by = now + max(left_s, 0.0) + GOODBYE_S
-        self._desk.leave(reason, max(left_s, 0.0))
+        self._leave_by = now + max(within_s, 0.0)
+        self._desk.leave(reason, FOR_PAYLOADS * max(within_s, 0.0))
 
     def busy(self, now: float) -> bool:
         """Tell whether ranges are to be done, or nodes to be waited for."""
@@ -163,7 +166,7 @@ class EventService(NoEventService):
             if self._desk.busy:
                 return True
             self.leave("everything was done", now, 2 * self._manifest.kill_grace_s)
-        return now < self._leave_by and not self._desk.gone(now)
+        return now < self._leave_by and not (self._desk.gone(now) and self._agents.ended)
 
     def close(self) -> None:
         """Hang up; whoever is still there learns that it is to go."""
@@ -171,10 +174,10 @@ class EventService(NoEventService):
         self._link.close()
         self._aside.shutdown(wait=False, cancel_futures=True)
 
-    def _say(self, pen: Pen, record: Record) -> None:
+    def _say(self, record: Record) -> None:
         if isinstance(record, ArchiveClosed):
             self._told.add(record.name)
-        pen.add(record, self._clock.steady())
+        self._pen.add(record, self._clock.steady())
 
     def _salvage(self, node: str, life: int) -> Sequence[Record]:
         return salvage(self._mailbox.folder, node, set(self._told), life=life)

@@ -48,8 +48,8 @@ GOODBYE_PATIENCE_S: Final = 600.0
 
 SHORTEST_BEAT_S: Final = 0.05
 
-AT_LAST_S: Final = 3.0
-"""So long before the end the nodes of event ranges are to be gone."""
+FOR_NODES: Final = 0.8
+"""The share of the last seconds that the nodes of event ranges have; the rest is for the journal."""
 
 START_S: Final = 30.0
 """Seconds that an allocation's start may take off the time of a payload as long as the allocation itself."""
@@ -92,19 +92,7 @@ class Head:
         # The allocation was sized for its tasks: the seconds that its start took must not make them all too long.
         self._first_round = True
         self._environment = dict(os.environ)
-        self._ranges = NoEventService()
-        if manifest.event_tasks:
-            self._ranges = EventService(
-                manifest,
-                surroundings,
-                mailbox,
-                pen,
-                clock,
-                environment=self._environment,
-                life=life,
-                known=known,
-                leave_at=self._leave_at,
-            )
+        self._ranges = self._event_service(life, known)
 
     def run(self, done: Collection[Key]) -> ExitCode:
         """Run all tasks but those `done`, say goodbye, and tell how to exit."""
@@ -119,6 +107,21 @@ class Head:
             self._ranges.begin(self._clock.steady())
             self._work(bell)
             return self._say_goodbye(bell)
+
+    def _event_service(self, life: int, known: Sequence[Record]) -> NoEventService:
+        if not self._manifest.event_tasks:
+            return NoEventService()
+        return EventService(
+            self._manifest,
+            self._surroundings,
+            self._mailbox,
+            self._pen,
+            self._clock,
+            environment=self._environment,
+            life=life,
+            known=known,
+            leave_at=self._leave_at,
+        )
 
     def _work(self, bell: Bell) -> None:
         while not self._pen.fenced:
@@ -282,7 +285,7 @@ class Head:
         self._stop(list(self._running.values()), stop)
         patience_s = self._manifest.margin_s if at_end else 2 * self._manifest.kill_grace_s
         steady = self._clock.steady()
-        self._ranges.leave(reason, steady, min(0.8 * patience_s, self._end - steady - AT_LAST_S))
+        self._ranges.leave(reason, steady, FOR_NODES * min(patience_s, self._end - steady))
         self._later(self._manifest.kill_grace_s, lambda: kin.send(self._packing, signal.SIGKILL))
 
     def _say_goodbye(self, bell: Bell) -> ExitCode:

@@ -83,6 +83,8 @@ class EventTask:
     """Of one slot."""
     cores: int = 1
     """Of one slot, on each of its nodes."""
+    ranks_per_node: int = 1
+    """Of one slot of `PayloadKind.MPI`."""
     memory_mb: int = 0
     """Of one slot, on each of its nodes; 0: unknown."""
     gpus: int = 0

@@ -24,7 +24,17 @@ SEEN = {
     "a.tar": ArchiveSeen(content=TOLD["a.tar"], ranges={ONE: 1, TWO: 1}, events=10),
     "b.tar": ArchiveSeen(content=TOLD["b.tar"], ranges={THREE: 1}, events=5),
 }
-GOOD = RangeEvidence(order=ORDER, booked=BOOKED, told=TOLD, archives=SEEN, begun=4, allocations=2, killed=("1",))
+BEGUN = {ONE: 2, TWO: 1, THREE: 1}
+GOOD = RangeEvidence(
+    order=ORDER,
+    booked=BOOKED,
+    told=TOLD,
+    archives=SEEN,
+    begun=BEGUN,
+    allocations=2,
+    killed=("1",),
+    durable=frozenset({TWO}),
+)
 
 
 def booked(**changes: Any) -> RangeEvidence:
@@ -43,7 +53,11 @@ def test_nothing_is_found_where_each_range_counts_once() -> None:
 CASES: dict[str, tuple[RangeEvidence, str]] = {
     "one allocation only": (replace(GOOD, allocations=1), "done in 1 allocation, which proves little"),
     "nothing was killed": (replace(GOOD, killed=()), "none of its allocations was killed"),
-    "begun too rarely": (replace(GOOD, begun=2), "its payload began 2 ranges only"),
+    "never begun": (replace(GOOD, begun={ONE: 2, TWO: 1}), f"the payload of the range {THREE} never began"),
+    "done again in vain": (
+        replace(GOOD, begun={**BEGUN, TWO: 2}),
+        f"the range {TWO} was done again, although its outcome was durable when its allocation died",
+    ),
     "still sent": (booked(state="sent"), f"the server has the range {ONE} as sent"),
     "given up": (booked(state="fatal"), f"the server has the range {ONE} as fatal"),
     "never finished": (booked(finished=0), f"the range {ONE} was reported finished 0 times"),

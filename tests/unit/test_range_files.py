@@ -14,11 +14,24 @@ from typing import Any
 import pytest
 
 from hpcharvest.jumbo.access.point import Pace
+from hpcharvest.jumbo.links.messages import Slots
+from hpcharvest.jumbo.node.crew import Crew
 from hpcharvest.jumbo.slots import registry
 from hpcharvest.jumbo.slots.files import FilesSlot
-from hpcharvest.jumbo.slots.slot import Done
+from hpcharvest.jumbo.slots.slot import Done, Outcome
 from hpcharvest.messenger.ranges import EventTask, PayloadKind
-from tests.services.range_slots import Bench, bench, drive, event_task, failed, leased, until_over, until_told
+from tests.services.range_slots import (
+    JOB,
+    PATIENCE_S,
+    Bench,
+    bench,
+    drive,
+    event_task,
+    failed,
+    leased,
+    until_over,
+    until_told,
+)
 
 YODA = Path(__file__).parent.parent / "services" / "yoda.py"
 
@@ -99,6 +112,26 @@ def test_a_payload_that_waits_for_ranges_ends_with_its_slot(place: Bench) -> Non
     drive(slot, lambda _: slot.room == 3)
     assert until_over(slot) == []
     assert place.processes == {}
+
+
+def test_a_node_feeds_such_a_payload_and_ends_it(place: Bench) -> None:
+    crew = Crew(a_task(place, fail=[1]), lambda task, _gpus: FilesSlot(task, place.place, Pace(per_s=1000.0)))
+    crew.add(map(leased, range(8)))
+    crew.order(Slots(job=JOB, count=1, limit_s=PATIENCE_S), time.monotonic())
+    outcomes: list[Outcome] = []
+    end = time.monotonic() + PATIENCE_S
+    while not (crew.empty and outcomes):
+        now = time.monotonic()
+        assert now < end
+        outcomes += crew.serve(now)
+        crew.fill(now)
+        if len(outcomes) == 8:
+            crew.finish(now)
+        time.sleep(0.005)
+    assert sorted(one.leased.index for one in outcomes) == list(range(8))
+    assert {failed(one) for one in outcomes} == {"the payload says that it failed"}
+    diaries = "".join(path.read_text() for path in place.folder.glob("access.*/diary"))
+    assert diaries.count("given ") == 8 * 2, "each is tried twice, in the same payload"
 
 
 def _has_given(place: Bench, count: int) -> bool:

@@ -20,7 +20,7 @@ from hpcharvest.cli.demo.audit import audit
 from hpcharvest.cli.demo.campaign import Campaign, DemoFailed
 from hpcharvest.cli.demo.evidence import gather
 from hpcharvest.cli.demo.mishap import NodeLoss
-from hpcharvest.cli.demo.orders import JUMBO, MAX_EVENTS, MAX_JOBS, submit, submit_jumbo
+from hpcharvest.cli.demo.orders import FEWEST_RANGES, MAX_EVENTS, MAX_JOBS, RANGES, submit, submit_jumbo
 from hpcharvest.cli.demo.range_audit import EventOrder
 from hpcharvest.cli.demo.range_evidence import gather_ranges
 from hpcharvest.cli.demo.result import Outcome, page
@@ -38,6 +38,13 @@ MODULES = ("mpi4py", "pyhepmc", "pythia8mc", "starlette", "uvicorn")
 @click.option(
     "--events", type=click.IntRange(1, MAX_EVENTS), default=40, show_default=True, help="Collisions of each job."
 )
+@click.option(
+    "--ranges",
+    type=click.IntRange(0, MAX_EVENTS),
+    default=RANGES,
+    show_default=True,
+    help="Event ranges of one more job, a jumbo job, of whose allocations one is killed; 0: no such job.",
+)
 @click.option("--folder", type=options.FILE, metavar="DIR", help="Work in this new or empty folder, and keep it.")
 @click.option("--keep", is_flag=True, help="Keep the temporary folder; after a failure it is kept anyway.")
 @click.option(
@@ -51,27 +58,34 @@ MODULES = ("mpi4py", "pyhepmc", "pythia8mc", "starlette", "uvicorn")
     help="The batch system: the embedded one, or a real Slurm that is started for it (as root).",
 )
 @options.output
-def demo(*, jobs: int, events: int, folder: Path | None, keep: bool, kill: int, batch: str, output: Output) -> None:
+def demo(
+    *, jobs: int, events: int, ranges: int, folder: Path | None, keep: bool, kill: int, batch: str, output: Output
+) -> None:
     """Harvest real collisions on this machine, and audit every result.
 
     Starts a PanDA server and a batch system with virtual nodes, submits jobs that generate collisions with Pythia 8
     over MPI, and runs the controller until all are done. Then server, storage, local ledger and physics must tell the
     same story. Progress goes to stderr, the result to stdout; exit code 1 if anything disagrees.
+
+    With event ranges, a jumbo job is among them, and a node is lost in the middle of its ranges: each must be finished
+    exactly once in the server's books, and lie in one archive.
     """
+    if 0 < ranges < FEWEST_RANGES:
+        raise click.UsageError(f"--ranges must be 0, or {FEWEST_RANGES} at least")
     _require_parts()
     with _workplace(folder, keep=keep) as place:
-        outcome = perform(place, jobs=jobs, events=events, kills=kill, batch=batch)
+        outcome = perform(place, jobs=jobs, events=events, ranges=ranges, kills=kill, batch=batch)
         output.show(page(outcome))
         if outcome.disagreements:
             raise DemoFailed(f"{len(outcome.disagreements)} disagreements; see above")
 
 
-def perform(folder: Path, *, jobs: int, events: int, kills: int, batch: str = "local") -> Outcome:
+def perform(folder: Path, *, jobs: int, events: int, ranges: int, kills: int, batch: str = "local") -> Outcome:
     """Do it all in an empty folder, and leave no process behind. Raises DemoFailed if the end is not reached."""
     began = time.monotonic()
     with screen() as shown, VENUES[batch](folder) as recipe, World(folder, recipe) as world:
         orders = submit(world, jobs=jobs, events=events)
-        jumbo = submit_jumbo(world) if JUMBO else None
+        jumbo = submit_jumbo(world, ranges) if ranges else None
         shown.say(f"{_ordered(orders, events, jumbo)} at the PanDA server {world.url}; folder {folder}")
         mishap = NodeLoss(world) if jumbo and not recipe.batch else None  # only our own batch system loses nodes
         number = len(orders) + (jumbo is not None)
@@ -79,8 +93,8 @@ def perform(folder: Path, *, jobs: int, events: int, kills: int, batch: str = "l
         with closing(campaign):
             ledger = campaign.run()
             shown.say("the controller has stopped; now the audit")
-            ranges = (gather_ranges(world, jumbo, ledger.allocation_numbers(), mishap),) if jumbo else ()
-            evidence = gather(world, orders, ledger, ranges)
+            found = (gather_ranges(world, jumbo, ledger.allocation_numbers(), mishap),) if jumbo else ()
+            evidence = gather(world, orders, ledger, found)
     return Outcome(
         evidence=evidence,
         disagreements=audit(evidence),

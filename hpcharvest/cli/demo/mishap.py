@@ -25,10 +25,10 @@ class NodeLoss:
         self._folders = folders(world)
         self._lost = ""
         self._back_at = 0.0
-        self._killed: tuple[str, ...] = ()
+        self._killed: tuple[AllocationId, ...] = ()
 
     @property
-    def killed(self) -> tuple[str, ...]:
+    def killed(self) -> tuple[AllocationId, ...]:
         """The numbers of the allocations that were killed."""
         return self._killed
 
@@ -42,7 +42,7 @@ class NodeLoss:
             return ""
         for one in running:
             if one.nodes and in_the_middle(self._folders.allocation(one.id)):
-                self._lost, self._back_at, self._killed = one.nodes[0], now + AWAY_S, (str(one.id),)
+                self._lost, self._back_at, self._killed = one.nodes[0], now + AWAY_S, (one.id,)
                 self._cluster.node_down(self._lost)
                 return f"the node {self._lost} was lost, and with it allocation {one.id}, in the middle of event ranges"
         return ""

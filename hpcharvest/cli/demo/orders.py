@@ -24,11 +24,12 @@ MAX_JOBS = 2000
 MAX_EVENTS = 100_000
 LONGEST_S = 7000
 """Seconds: the world's batch jobs may ask for a little more."""
-JUMBO = False
-"""Whether a jumbo job is ordered, too. It waits for the engine to serve event ranges."""
 RANGE_PROGRAM = "collide_range.py"
-RANGE_CARD = "top_pairs"
+RANGE_CARD = "drell_yan_mumu"
+SUFFIX = ".hepmc3"
 RANGES = 60
+FEWEST_RANGES = 20
+"""With fewer, all might be done before a node can be lost in the middle of them."""
 EVENTS_PER_RANGE = 5
 FIRST_JUMBO = 7_000_000_001
 
@@ -51,7 +52,7 @@ def recipe(folder: Path) -> Recipe:
             "interpreter": [sys.executable],
             "mpi": True,
             "arguments": [f"--startLog={note}/{{panda_id}}"],
-            **({"event_ranges": event_ranges(note)} if JUMBO else {}),
+            "event_ranges": event_ranges(note),
         },
     )
 
@@ -66,7 +67,7 @@ def event_ranges(note: str) -> dict[str, Any]:
     return {
         "kind": "command",
         "arguments": [*arguments, "--output", "{output}", "--start-log", f"{note}/{{PandaID}}"],
-        "output": "{LFN}.{eventRangeID}.hepmc3",
+        "output": f"{{LFN}}.{{eventRangeID}}{SUFFIX}",
         "expected_range_s": 6.0,
         "archive_mb": 4,
         "archive_age_s": 4.0,
@@ -105,8 +106,8 @@ def submit(world: World, *, jobs: int, events: int) -> tuple[Order, ...]:
     return orders
 
 
-def submit_jumbo(world: World) -> EventOrder:
-    """Lay its steering card into the storage, and give the server one jumbo job whose ranges are collisions of it."""
+def submit_jumbo(world: World, ranges: int) -> EventOrder:
+    """Lay its steering card into the storage, and give the server one jumbo job of so many ranges of its collisions."""
     card = world.put_input(f"{RANGE_CARD}.ranges.cmnd", (DATA / f"{RANGE_CARD}.cmnd").read_bytes())
     log = f"{RANGE_CARD}.ranges.log.tgz"
     job = make_job(
@@ -115,16 +116,16 @@ def submit_jumbo(world: World) -> EventOrder:
         transformation=RANGE_PROGRAM,
         job_pars="",
         inputs=[card],
-        outputs=[f"{RANGE_CARD}.ranges.hepmc3"],
+        outputs=[f"{RANGE_CARD}.ranges{SUFFIX}"],
         log=log,
         core_count=1,
         max_walltime=600,
     )
-    world.submit_events(job, RANGES, events_per_range=EVENTS_PER_RANGE, jumbo=True)
+    world.submit_events(job, ranges, events_per_range=EVENTS_PER_RANGE, jumbo=True)
     return EventOrder(
         job=FIRST_JUMBO,
         process=RANGE_CARD.replace("_", " "),
-        ranges=RANGES,
+        ranges=ranges,
         events_per_range=EVENTS_PER_RANGE,
         log=f"{log}.{FIRST_JUMBO}",
     )

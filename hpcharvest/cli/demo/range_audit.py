@@ -67,19 +67,21 @@ class RangeEvidence:
     """What the server was told of each archive, by name."""
     archives: Mapping[str, ArchiveSeen]
     """What lies in the storage, by name."""
-    begun: int
-    """How often a range's payload began, by its own count."""
+    begun: Mapping[str, int]
+    """How often each range's payload began, by its own count and by eventRangeID."""
     allocations: int
     """In how many allocations ranges were done."""
     killed: tuple[str, ...] = ()
     """The numbers of the allocations that were killed on purpose."""
     accident: bool = True
     """Whether one was to be killed."""
+    durable: frozenset[str] = frozenset()
+    """The ranges that the nodes of killed allocations had told their spools of, by eventRangeID."""
 
     @property
     def again(self) -> int:
         """How many times a range had to be begun again."""
-        return max(0, self.begun - len(self.booked))
+        return max(0, sum(self.begun.values()) - len(self.booked))
 
     @property
     def events(self) -> int:
@@ -102,17 +104,21 @@ def _proof(evidence: RangeEvidence) -> Iterator[str]:
 def _number(evidence: RangeEvidence) -> Iterator[str]:
     if len(evidence.booked) != evidence.order.ranges:
         yield f"the server has {len(evidence.booked)} ranges of it, {evidence.order.ranges} were ordered"
-    if evidence.begun < len(evidence.booked):
-        yield f"its payload began {evidence.begun} ranges only"
 
 
 def _once(evidence: RangeEvidence) -> Iterator[str]:
+    """Each range is finished once; begun it was once at least, and only once if a killed node had kept its outcome."""
     done = EventState.DONE.name.lower()
     for one in evidence.booked:
         if one.state != done:
             yield f"the server has the range {one.name} as {one.state}"
         if one.finished != 1:
             yield f"the range {one.name} was reported finished {one.finished} times"
+        began = evidence.begun.get(one.name, 0)
+        if not began:
+            yield f"the payload of the range {one.name} never began"
+        if began > 1 and one.name in evidence.durable:
+            yield f"the range {one.name} was done again, although its outcome was durable when its allocation died"
         if one.unanswered:
             yield f"the range {one.name} was handed out and not heard of again, {one.unanswered} times"
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpcharvest.cli.demo.findings import Content
-from hpcharvest.cli.demo.mishap import NodeLoss, serving
-from hpcharvest.cli.demo.orders import starts
+from hpcharvest.cli.demo.mishap import NodeLoss, folders, serving
+from hpcharvest.cli.demo.orders import SUFFIX, starts
 from hpcharvest.cli.demo.range_audit import ArchiveSeen, EventOrder, RangeBooked, RangeEvidence
+from hpcharvest.jumbo.node import spool
 from hpcharvest.model.ids import AllocationId
 from hpcharvest.sandbox.world import SCOPE, World
 
@@ -30,8 +32,9 @@ def gather_ranges(
         archives=_archives(paths, account["ranges"]),
         begun=_begun(starts(world.folder) / str(order.job)),
         allocations=serving(world, allocations),
-        killed=mishap.killed if mishap else (),
+        killed=tuple(map(str, mishap.killed)) if mishap else (),
         accident=mishap is not None,
+        durable=_durable(folders(world).allocation(number) for number in mishap.killed) if mishap else frozenset(),
     )
 
 
@@ -62,6 +65,13 @@ def _archives(paths: Collection[Path], ranges: Sequence[Mapping[str, Any]]) -> d
     return found
 
 
-def _begun(note: Path) -> int:
-    """Count the lines that the payload wrote at each start."""
-    return len(note.read_text(encoding="utf-8").splitlines()) if note.exists() else 0
+def _begun(note: Path) -> Counter[str]:
+    """Count the lines that the payload wrote at each start, which end with the range's name and a suffix."""
+    lines = note.read_text(encoding="utf-8").splitlines() if note.exists() else []
+    return Counter(line.removesuffix(SUFFIX).rpartition(".")[2] for line in lines)
+
+
+def _durable(places: Iterable[Path]) -> frozenset[str]:
+    """Read from the spools in allocations' folders which ranges were done there."""
+    lines = (line for place in places for path in spool.spools(place) for line in spool.read(path))
+    return frozenset(line.id for line in lines if isinstance(line, spool.DoneLine))
