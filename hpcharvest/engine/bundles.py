@@ -239,6 +239,8 @@ class Bundles:
         return number
 
     def _take(self, bundle: Bundle, outcomes: tuple[RangeOutcome, ...], turn: Turn) -> None:
+        what = f"are in archive {bundle.archive}" if bundle.archive else f"failed, such as by {outcomes[0].error!r}"
+        logger.info("job %s: %d event ranges of allocation %s %s", bundle.job, bundle.ranges, bundle.allocation, what)
         turn.changes.bundles[bundle.id] = bundle
         turn.changes.outcomes.append(
             Outcomes(job=bundle.job, allocation=bundle.allocation, bundle=bundle.id, outcomes=outcomes)

@@ -80,6 +80,7 @@ class EventRanges:
             events.Salvaged: self._salvaged,
             events.RangesReported: self._reported,
             events.RangesUnreported: staff.reports.unreported,
+            events.RangesUnasked: lambda event, _: staff.reports.unasked(event),
         }
 
     def recover(self, database: Database, jobs: Iterable[Job], allocations: Iterable[AllocationId]) -> None:

@@ -146,6 +146,14 @@ class RangesUnreported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RangesUnasked:
+    """PanDA did not say where a job's ranges are."""
+
+    job: JobId
+    error: HarvestError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentArrived:
     """The next segment of an allocation's journal was read."""
 
@@ -200,6 +208,7 @@ Event = (
     | Salvaged
     | RangesReported
     | RangesUnreported
+    | RangesUnasked
     | SegmentArrived
     | StraysSeen
     | DagEnded

@@ -7,7 +7,7 @@ from the database. One that is there is never changed: its runner may have read 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from queue import SimpleQueue
 
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 5_000
 """Ranges in one file of a feed at the most."""
+FILES = 10
+"""Files of one feed in one turn at the most."""
 WRITE_PAUSE_S = 5.0
 """Seconds before a file that could not be written is tried again."""
 
@@ -88,25 +90,26 @@ class Feeding:
     def feed(self, job: Job, turn: Turn, *, more: bool) -> None:
         """Feed a job's ranges to the allocations that run. `more`: whether PanDA may have others."""
         ready = self._book.number(job.id, RangeState.READY)
+        done = not more and not turn.changes.new_ranges
         for allocation in turn.live_allocations():
-            if not _takes(allocation, job):
-                continue
-            standing = self._book.standing(allocation.id, job.id)
-            size = min(self._hunger(allocation, job.id), ready, AT_ONCE)
-            last = not more and size == ready and not turn.changes.new_ranges
-            if not size and (not last or standing.last):
-                continue
-            ready -= size
-            turn.changes.feeds.append(
-                Fed(
-                    job=job.id,
-                    allocation=allocation.id,
-                    number=standing.number,
-                    first=standing.fed,
-                    size=size,
-                    last=last,
-                )
-            )
+            if _takes(allocation, job):
+                files = list(self._files(allocation, job.id, ready, done=done))
+                ready -= sum(one.size for one in files)
+                turn.changes.feeds += files
+
+    def _files(self, allocation: Allocation, job: JobId, ready: int, *, done: bool) -> Iterator[Fed]:
+        """Give the files that an allocation is to get now. `done`: nothing follows what is `ready`."""
+        standing = self._book.standing(allocation.id, job)
+        left = min(self._hunger(allocation, job), ready, AT_ONCE * FILES)
+        number, first = standing.number, standing.fed
+        ends = done and left == ready and not standing.last
+        while left or ends:
+            size = min(left, AT_ONCE)
+            left -= size
+            last = ends and not left
+            ends = ends and not last
+            yield Fed(job=job, allocation=allocation.id, number=number, first=first, size=size, last=last)
+            number, first = number + 1, first + size
 
     def write(self, turn: Turn) -> None:
         """Write what was committed, and what could not be written before."""

@@ -18,7 +18,7 @@ from hpcharvest.config.schema import Configuration
 from hpcharvest.engine import lifecycle
 from hpcharvest.engine.bundles import Bundles
 from hpcharvest.engine.effects import Hands, Kind
-from hpcharvest.engine.events import Event, RangesReported, RangesUnreported
+from hpcharvest.engine.events import Event, RangesReported, RangesUnasked, RangesUnreported
 from hpcharvest.engine.range_book import RangeBook
 from hpcharvest.engine.turn import Turn
 from hpcharvest.errors import HarvestError, ServerRefused, ServerUnreachable
@@ -76,6 +76,8 @@ class RangeReports:
         self._in_flight: set[BundleId] = set()
         self._batch: Batch | None = None
         self._limit = MAX_REPORTED
+        self._unasked = 0
+        """How often in a row a question was not answered."""
 
     @property
     def busy(self) -> bool:
@@ -88,8 +90,9 @@ class RangeReports:
         if now < self._next_send or self._batch is not None or self._in_flight:
             return
         due = [one for one in self._book.bundles.values() if self._is_due(one, turn)]
-        job = turn.mirror.served.get(due[0].job) if due else None
-        if job is None or job.queue not in self._queues:
+        served = (turn.mirror.served.get(one.job) for one in due)
+        job = next((one for one in served if one is not None and one.queue in self._queues), None)
+        if job is None:
             return
         chosen: list[Bundle] = []
         room = self._limit
@@ -153,6 +156,7 @@ class RangeReports:
                 self._settled(bundle)
         if refusals := sum(len(ranges) for ranges in event.refused.values()):
             logger.error("job %s: PanDA will not hear of %d event ranges", event.job, refusals)
+        self._unasked = 0 if event.asked else self._unasked
         # An answer has all ranges of the job: the more there are, the more reports one question is to settle.
         self._next_question = max(self._next_question, self._clock.steady() + SHARE * event.took_s * event.asked)
         if event.lost is not None:
@@ -165,13 +169,21 @@ class RangeReports:
         # Servers up to 1.0.4 answer every such report with status 500 after they have committed it: no reason to worry.
         level, then = (logging.INFO, "PanDA will be asked") if event.unsure else (logging.WARNING, "will try again")
         logger.log(level, "%d bundles were not acknowledged: %s; %s", len(event.bundles), event.error, then)
-        self._next_send = self._clock.steady() + self._patience.retry_first_s
-        self._next_question = self._clock.steady() + self._patience.retry_first_s
+        self._next_send = self._next_question = self._clock.steady() + self._patience.retry_first_s
         for number in event.bundles:
             self._in_flight.discard(number)
             bundle = self._bundles.now(number, turn)
             if bundle is not None and bundle.state is BundleState.SENDING and not event.unsure:
                 self._again(bundle, turn, str(event.error), counts=not isinstance(event.error, ServerUnreachable))
+
+    def unasked(self, event: RangesUnasked) -> None:
+        """Ask again after ever longer pauses: the answer may be larger than we read, or than the server gives."""
+        self._unasked += 1
+        pause = lifecycle.backoff(self._patience, self._unasked)
+        self._next_question = self._clock.steady() + pause
+        logger.warning(
+            "job %s: cannot ask where its event ranges are: %s; will ask again in %.0f s", event.job, event.error, pause
+        )
 
     def _is_due(self, bundle: Bundle, turn: Turn) -> bool:
         waits = lifecycle.waits(bundle.not_before, turn.now, self._patience)
@@ -222,7 +234,7 @@ class RangeReports:
                 one.id: self._fate(self._database.event_ranges.untold(one.id, one.ranges), stems) for one in bundles
             }
         except HarvestError as error:
-            logger.warning("job %s: cannot ask where its event ranges are: %s; will ask again", job.id, error)
+            self._events.put(RangesUnasked(job=job.id, error=error))
             return
         self._events.put(
             RangesReported(

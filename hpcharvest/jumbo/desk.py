@@ -127,6 +127,11 @@ class Desk:
         peer = self._muster.get(node)
         return peer is not None and not peer.left and self._leaving is None
 
+    def is_there(self, node: str) -> bool:
+        """Tell whether a node has said Hello, and neither Bye nor nothing for too long since."""
+        peer = self._muster.get(node)
+        return peer is not None and peer.there
+
     def lost(self) -> list[str]:
         """Take the names of the nodes that were lost since this was asked last."""
         lost, self._lost = self._lost, []

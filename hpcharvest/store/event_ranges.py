@@ -91,10 +91,11 @@ class EventRanges:
 
     def fed(self, file: FeedFile) -> tuple[EventRange, ...]:
         """Read the ranges that a file of a feed has: always the same, until some of them have moved on."""
-        mine = and_(_rows.allocation_id == file.allocation, _rows.job_id == file.job, _rows.feed == file.number)
+        # Not by the job: SQLite would read all its ranges then.
+        mine = and_(_rows.allocation_id == file.allocation, _rows.feed == file.number)
         question = _with_files.where(mine, FED).order_by(_rows.file, _rows.first_event, _rows.id)
         with self._connections.reading() as connection:
-            return tuple(_range(row) for row in connection.execute(question))
+            return tuple(_range(row) for row in connection.execute(question) if row.job_id == file.job)
 
     def untold(self, bundle: BundleId, limit: int) -> tuple[RangeOutcome, ...]:
         """Read at most `limit` ranges of a bundle of whose outcomes PanDA was not told, by name."""
@@ -185,13 +186,15 @@ def _insert(connection: Connection, new: NewRanges, counts: dict[Count, int]) ->
     ]
     if more:
         connection.execute(insert(range_files), more)
-    added = len(connection.scalars(_insert_new(connection.dialect.name), rows).all())
-    _note(counts, (new.job, NO_ALLOCATION, RangeState.READY), added)
+    _note(counts, (new.job, NO_ALLOCATION, RangeState.READY), _added(connection, rows))
 
 
-def _insert_new(dialect: str) -> Any:
-    statement: Any = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(event_ranges)
-    return statement.on_conflict_do_nothing().returning(_rows.id)  # as the number of rows is not told by all drivers
+def _added(connection: Connection, rows: list[dict[str, Any]]) -> int:
+    """Insert the ranges that are not known; say how many those are. Each driver has its own quick way to tell."""
+    if connection.dialect.name == "sqlite":
+        return connection.execute(sqlite.insert(event_ranges).on_conflict_do_nothing(), rows).rowcount
+    new = postgresql.insert(event_ranges).on_conflict_do_nothing().returning(_rows.id)
+    return len(connection.scalars(new, rows).all())
 
 
 def _end(connection: Connection, ended: Outcomes, counts: dict[Count, int]) -> None:

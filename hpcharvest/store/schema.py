@@ -181,7 +181,6 @@ Index(
 Index(
     "event_ranges_fed",
     event_ranges.c.allocation_id,
-    event_ranges.c.job_id,
     event_ranges.c.feed,
     sqlite_where=FED,
     postgresql_where=FED,

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from hpcharvest.sandbox.world import Recipe
 from tests import worlds
+from tests.services.small_disk import as_seen_by, fill, on_small_disk
 from tests.worlds import Controller
 
 RECIPE = Recipe(patience={"retry_first_s": 0.5, "retry_max_s": 1.0, "stage_tries": 60})
-MOUNT = 'mount -t tmpfs -o size="$2" none "$1" && shift 2 && exec "$@"'
-
-
-def on_small_disk(folder: Path, size: str) -> list[str]:
-    """Give the words that let a program see a small disk of its own in `folder`."""
-    private = "-m" if os.geteuid() == 0 else "-Urm"
-    return ["unshare", private, "sh", "-c", MOUNT, "sh", str(folder), size]
-
-
-def as_seen_by(controller: Controller, folder: Path) -> Path:
-    """Give the path under which we can reach what the controller sees in `folder`."""
-    return Path(f"/proc/{controller.process.pid}/root{folder}")
-
-
-def fill(folder: Path) -> Path:
-    """Take all the room there is, and give the file that does."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return filler
 
 
 def test_outputs_wait_for_room_at_their_destination(tmp_path: Path) -> None:
     with worlds.world(tmp_path, RECIPE) as inside:
         with Controller(inside, around=on_small_disk(inside.outputs, "64k")) as controller:
             worlds.eventually(lambda: inside.books()["requests"], "the controller is there")
-            filler = fill(as_seen_by(controller, inside.outputs))
+            filler = fill(as_seen_by(controller.process.pid, inside.outputs))
             numbers = worlds.submit(inside, [worlds.job() for _ in range(3)])
             worlds.eventually(lambda: len(worlds.tally(inside)) == len(numbers), "all payloads ran")
             with worlds.database(inside) as opened:
@@ -60,7 +38,7 @@ def test_the_loop_waits_for_room_for_its_database(tmp_path: Path) -> None:
     with worlds.world(tmp_path, recipe) as inside:
         with Controller(inside, around=on_small_disk(state, "2m")) as controller:
             worlds.eventually(lambda: inside.books()["requests"], "the controller is there")
-            filler = fill(as_seen_by(controller, state))
+            filler = fill(as_seen_by(controller.process.pid, state))
             worlds.submit(inside, [worlds.job("say " + "x" * 2000 + " write {out}") for _ in range(50)])
             worlds.eventually(lambda: "does not answer" in worlds.log_of(inside), lambda: worlds.log_of(inside))
             assert not any(state in worlds.ENDS for state in worlds.states(inside).values())

@@ -24,6 +24,7 @@ from hpcharvest.messenger.ranges import ARCHIVES, ArchiveClosed, EventTask, Payl
 from hpcharvest.model.ids import AllocationId
 from tests.services.range_head import SmallHead
 from tests.services.range_slots import event_task
+from tests.services.small_disk import as_seen_by, fill, on_small_disk
 
 WRITE = 'echo "$2" >"$1"'
 TAG = "tag"
@@ -104,7 +105,7 @@ def test_archives_are_closed_while_ranges_go_on(tmp_path: Path) -> None:
     lay_out(tmp_path, task_of(tmp_path, archive_age_s=0.2))
     head = SmallHead(tmp_path, 10_000)
     with node(tmp_path):
-        head.serve(lambda: len(head.archives) >= 2)
+        head.serve(lambda: head.archives)
     head.link.close()
     members_of(tmp_path, head)
     assert set(head.counted) <= head.done.keys()
@@ -245,3 +246,25 @@ def test_wrong_words_are_told(tmp_path: Path, words: list[str], code: ExitCode) 
     argv = [sys.executable, "-m", "hpcharvest.jumbo.node", *(word.format(folder=tmp_path) for word in words)]
     environment = {name: value for name, value in os.environ.items() if not re.match("SLURM|PMI|OMPI|PALS|ALPS", name)}
     assert subprocess.run(argv, env=environment, check=False, capture_output=True).returncode == code
+
+
+def test_a_full_disk_holds_outcomes_back_until_there_is_room(tmp_path: Path) -> None:
+    text = 'head -c 20000 /dev/zero >"$1"; sleep 0.05'
+    lay_out(tmp_path, task_of(tmp_path, text, archive_age_s=0.5))
+    head = SmallHead(tmp_path, 20)
+    with node(tmp_path, around=on_small_disk(tmp_path / ARCHIVES, "1m")) as process:
+        archives = as_seen_by(process.pid, tmp_path / ARCHIVES)
+        head.serve(lambda: head.hellos)
+        filler = fill(archives)
+        words = tmp_path / "nodes.txt"
+        head.serve(lambda: "No space left on device" in words.read_text())
+        stuck = len(head.done)
+        head.serve(lambda: not head.ready)
+        assert len(head.done) == stuck < 20
+        filler.unlink()
+        head.serve(lambda: len(head.counted) == 20)
+        for name, told in head.archives.items():
+            content = (archives / name).read_bytes()
+            assert (len(content), f"{zlib.adler32(content):08x}") == (told.size, told.adler32)
+    head.link.close()
+    assert set(head.done.values()) == {1}

@@ -23,6 +23,27 @@ def told(world: World) -> list[Told]:
     return [message for message in world.link.sent if isinstance(message, Told)]
 
 
+def take(world: World, step: str, range_s: float) -> None:
+    match step:
+        case "run":
+            world.run(range_s / 2)
+        case "long":
+            world.run(5 * range_s)
+        case "cut" | "new head":
+            world.cut(new_head=step == "new head")
+        case "connect":
+            world.link.cut()
+            world.link.connect()
+        case "recall":
+            world.link.say(Recall(job=JOB, indices=[]))
+        case "deaf":
+            world.deaf = not world.deaf
+        case "fewer" | "more":
+            world.link.say(Slots(job=JOB, count=1 if step == "fewer" else 2))
+        case "grudge":
+            world.head.grudge |= {i for i, state in world.head.state.items() if state == "leased" and i % 3 == 0}
+
+
 @given(
     steps=STEPS,
     range_s=st.sampled_from([0.05, 1.0, 30.0]),
@@ -34,34 +55,17 @@ def test_every_range_has_one_outcome_whatever_happens(
 ) -> None:
     world = World(total=40, delay_s=delay_s, plan=Plan(range_s=range_s, failures=failures), most=3)
     for step in steps:
-        match step:
-            case "run":
-                world.run(range_s / 2)
-            case "long":
-                world.run(5 * range_s)
-            case "cut" | "new head":
-                world.cut(new_head=step == "new head")
-            case "connect":
-                world.link.cut()
-                world.link.connect()
-            case "recall":
-                world.link.say(Recall(job=JOB, indices=[]))
-            case "deaf":
-                world.deaf = not world.deaf
-            case "fewer" | "more":
-                world.link.say(Slots(job=JOB, count=1 if step == "fewer" else 2))
-            case "grudge":
-                world.head.grudge |= {i for i, state in world.head.state.items() if state == "leased" and i % 3 == 0}
+        take(world, step, range_s)
         assert {row[0] for one in told(world) for row in one.done} <= world.outputs.durable
+    silent = world.agent.over
     world.deaf = False
     world.link.cut()
     world.link.connect()
     world.run(3 * delay_s + 1)
     world.link.say(Leave(reason="the end", left_s=1000.0))
     world.run(2000.0)
-    assert world.agent.over
-    assert world.said_goodbye
-    assert world.states().keys() <= {"ready", "archived", "failed", "elsewhere"}
+    assert world.said_goodbye is not silent
+    assert silent or world.states().keys() <= {"ready", "archived", "failed", "elsewhere"}
     assert sum(world.states().values()) == 40
 
 

@@ -26,9 +26,12 @@ HIDDEN: Final = (names.TAKEN + ".", ".odd.")
 
 
 class Pace:
-    """Lets through one operation a second for all slots of a node, on average, and a few at once after a quiet time."""
+    """Lets through one operation a second for all slots of a node, on average.
 
-    def __init__(self, *, per_s: float = 1.0, burst: float = 40.0) -> None:
+    After a quiet time there may be many at once: a payload's start takes ten, and a batch of ranges fifteen.
+    """
+
+    def __init__(self, *, per_s: float = 1.0, burst: float = 120.0) -> None:
         self._per_s = per_s
         self._burst = burst
         self._left = burst

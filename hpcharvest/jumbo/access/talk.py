@@ -104,7 +104,7 @@ class Talk:
         if names.JOB_REQUEST in seen:
             self._hand_over_jobs()
             fresh = True
-        if names.RANGE_REQUEST in seen and self.top.identity(names.RANGE_REQUEST) != self._request:
+        if names.RANGE_REQUEST in seen and self._request is None:
             fresh |= self._hear_request()
         for desk in self._equipped():
             if desk.ledger.asked or self._owes_strangers(desk):

@@ -34,9 +34,9 @@ class Crew:
         self.asked = 0
         """How many ranges were asked for and did not come yet."""
         self.kept: set[int] = set()
-        """Ranges that are done here, until the head knows of their archive."""
+        """Ranges that are done here, until the head knows of their archive; or failed, until that is durable."""
         self.returned: set[int] = set()
-        """Ranges that failed or are given back, until the head acknowledged that."""
+        """Ranges of which it was told that they failed or are given back, until that is acknowledged."""
         self._make_slot = make_slot
         self._orders = Slots(job=task.job, count=0)
         self._seats: list[_Seat] = []

@@ -33,9 +33,11 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 15.0
 """Between two tries on a storage that does not play."""
-REST_S: Final = 5.0
-"""How long the file system is left alone after an archive was closed or a log written: each makes, renames and syncs a
-handful of names, and at most one such operation a second is a node's due."""
+REST_S: Final = 4.0
+"""How long names are left alone after an archive was closed or a log written."""
+SHORTEST_AGE_S: Final = 5.0
+"""So long an archive is open at least, and the longer the more jobs there are: it is made, renamed and its folder
+synced, at the most made again and removed as well, and one operation on names a second is what a node may ask."""
 MOST_WAITING_BYTES: Final = 2_000_000_000
 MOST_WAITING: Final = 20_000
 """Of outputs that lie on the node: with more, nothing new is begun."""
@@ -53,7 +55,10 @@ class Keeper:
         self._serial, self._label = 0, f"{node}-{life}-{os.urandom(3).hex()}"
         self._spool = Spool(spool_path(folder, node, life))
         archives = folder / ARCHIVES
-        self._shelves = {task.job: Shelf(task, lambda name: Archive(archives, name), self._unique) for task in tasks}
+        self._shelves = {
+            task.job: Shelf(task, lambda name: Archive(archives, name), self._unique, SHORTEST_AGE_S * len(tasks))
+            for task in tasks
+        }
         self._storing = Storing(self._spool, self._shelves)
         self._logs = FailedLogs(node)
         self._commands: deque[Callable[[], None]] = deque()
@@ -205,6 +210,8 @@ class Keeper:
             self._fresh += arrived
         for command in commands:
             command()
+        if commands:
+            self._ring()
         now = self._clock.steady()
         if now >= self._not_before:
             if not self._try(self._store):
@@ -251,6 +258,9 @@ class Keeper:
     def _give(self, made: Sequence[Kept | Shut]) -> None:
         with self._bell:
             self._out += made
+        self._ring()
+
+    def _ring(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._mouth, b"!")
 

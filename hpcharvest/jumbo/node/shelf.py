@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Final
 
 from hpcharvest.jumbo.node.archive import Archive, archive_name
 from hpcharvest.jumbo.node.members import Entry
 from hpcharvest.jumbo.node.spool import HeardLine, Line, VoidLine
 from hpcharvest.messenger.ranges import EventTask
-
-SHORTEST_AGE_S: Final = 4.0
-"""An archive is open at least so long, however full: for the sake of the file system's metadata."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,8 +33,16 @@ class Volume:
 class Shelf:
     """One job's archives. No effects but those of the archives."""
 
-    def __init__(self, task: EventTask, make_archive: Callable[[str], Archive], unique: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        task: EventTask,
+        make_archive: Callable[[str], Archive],
+        unique: Callable[[], str],
+        shortest_age_s: float = 0.0,
+    ) -> None:
+        """Begin. `shortest_age_s`: an archive is open at least so long, however full."""
         self.task = task
+        self._shortest_age_s = shortest_age_s
         self._make, self._unique = make_archive, unique
         self._open: Volume | None = None
         self._sealed: list[Volume] = []
@@ -76,9 +80,8 @@ class Shelf:
         """Seal what is full or old enough."""
         if self._open is None:
             return
-        age_s = now - self._open.since
-        full = self._open.archive.size >= self.task.archive_bytes and age_s >= SHORTEST_AGE_S
-        if full or age_s >= self.task.archive_age_s:
+        full = self._open.archive.size >= self.task.archive_bytes
+        if now >= self._open.since + (self._shortest_age_s if full else self._age_s):
             self.seal()
 
     def closable(self) -> Volume | None:
@@ -91,12 +94,16 @@ class Shelf:
 
     def due(self) -> float | None:
         """Steady seconds when the open one is old enough; None: there is none."""
-        return None if self._open is None else self._open.since + self.task.archive_age_s
+        return None if self._open is None else self._open.since + self._age_s
 
     def close(self) -> None:
         """Let go of all archives, as they are."""
         for volume in self._volumes():
             volume.archive.close()
+
+    @property
+    def _age_s(self) -> float:
+        return max(self.task.archive_age_s, self._shortest_age_s)
 
     def _volumes(self) -> list[Volume]:
         return [*self._sealed, *([self._open] if self._open else [])]

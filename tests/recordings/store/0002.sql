@@ -151,7 +151,7 @@ CREATE INDEX journal_by_subject ON journal (subject, subject_id);
 CREATE INDEX inbox_by_state ON inbox (state);
 CREATE INDEX answers_by_read ON answers (read);
 CREATE INDEX event_ranges_ready ON event_ranges (job_id, file, first_event, id) WHERE state = 'ready';
-CREATE INDEX event_ranges_fed ON event_ranges (allocation_id, job_id, feed) WHERE state = 'fed';
+CREATE INDEX event_ranges_fed ON event_ranges (allocation_id, feed) WHERE state = 'fed';
 CREATE INDEX event_ranges_by_bundle ON event_ranges (bundle_id) WHERE bundle_id IS NOT NULL;
 CREATE INDEX bundles_by_job ON bundles (job_id, state);
 CREATE INDEX bundles_by_allocation ON bundles (allocation_id, archive);

@@ -43,7 +43,7 @@ def _ranges() -> None:
     bundled = sa.text("bundle_id IS NOT NULL")
     order = ["job_id", "file", "first_event", "id"]
     op.create_index("event_ranges_ready", "event_ranges", order, sqlite_where=ready, postgresql_where=ready)
-    order = ["allocation_id", "job_id", "feed"]
+    order = ["allocation_id", "feed"]
     op.create_index("event_ranges_fed", "event_ranges", order, sqlite_where=fed, postgresql_where=fed)
     order = ["bundle_id"]
     op.create_index("event_ranges_by_bundle", "event_ranges", order, sqlite_where=bundled, postgresql_where=bundled)
