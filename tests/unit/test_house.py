@@ -223,10 +223,7 @@ RULES: Final[Mapping[str, Rule]] = {
         files=PACKAGE,
         but={
             "hpcharvest/apps/commands.py": "container engines, which pull images",
-            "hpcharvest/cli/bench/batch.py": "a controller, to be killed",
-            "hpcharvest/cli/bench/crash.py": "a controller, to be killed",
-            "hpcharvest/cli/bench/jumbo_rush.py": "a head and nodes without payloads, to see how much they take",
-            "hpcharvest/cli/bench/jumbo_start.py": "nodes with payloads that sleep",
+            "hpcharvest/cli/bench/*.py": "controllers, to be killed; heads and nodes, to be measured",
             "hpcharvest/cli/checks/container.py": "container engines, asked whether they are there",
             "hpcharvest/cli/checks/partners.py": "the runner's Python, asked whether it would do",
             "hpcharvest/cli/checks/software.py": "bash, asked to read a prologue; ls, which may hang on CVMFS",
