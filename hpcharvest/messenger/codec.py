@@ -34,13 +34,15 @@ class _Mismatch(ValueError):
 
 def to_text(record: Any, **more: Any) -> bytes:
     """Write a dataclass as one JSON object; `more` are keys beside its fields. ValueError: a number is not finite."""
-    return json.dumps(plain(record) | more, allow_nan=False, separators=(",", ":")).encode("ascii")
+    text = json.dumps(plain(record) | more, allow_nan=False, separators=(",", ":"), default=plain)
+    return text.encode("ascii")
 
 
 def plain(record: Any) -> dict[str, Any]:
-    """Give a dataclass as the dictionary that JSON knows; nested dataclasses too."""
-    written: dict[str, Any] = _written(record)
-    return written
+    """Give a dataclass as a dictionary of its fields; dataclasses in them stay what they are. TypeError: it is none."""
+    kind: Any = type(record)
+    names, values = _fields(kind)
+    return dict(zip(names, values(record), strict=True))
 
 
 def parse(text: bytes, where: str) -> Any:
@@ -63,31 +65,12 @@ def decode(kind: type[T], value: Any, where: str) -> T:
 
 
 @functools.cache
-def _writer(kind: Any) -> Reader:
-    """Give the function that makes a value of this type one that JSON knows.
-
-    A dataclass whose fields are all numbers and texts is written without a look at each: there are millions of them.
-    """
-    if issubclass(kind, tuple | list):
-        return lambda values: [_written(value) for value in values]
-    if not dataclasses.is_dataclass(kind):
-        return lambda value: value
+def _fields(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Give the names of a dataclass's fields, and what takes all their values at once: there are millions of them."""
     names = tuple(field.name for field in dataclasses.fields(kind))
-    if len(names) > 1 and all(_is_scalar(hint) for hint in typing.get_type_hints(kind).values()):
-        fields = operator.attrgetter(*names)
-        return lambda record: dict(zip(names, fields(record), strict=True))
-    return lambda record: {name: _written(getattr(record, name)) for name in names}
-
-
-def _written(value: Any) -> Any:
-    kind: Any = type(value)
-    return _writer(kind)(value)
-
-
-def _is_scalar(hint: Any) -> bool:
-    if isinstance(hint, typing.NewType):
-        return _is_scalar(hint.__supertype__)
-    return isinstance(hint, type) and issubclass(hint, int | float | str)
+    if len(names) < 2:  # an attrgetter of one name gives the bare value
+        return names, lambda record: tuple(getattr(record, name) for name in names)
+    return names, operator.attrgetter(*names)
 
 
 def _refuse_constant(word: str) -> None:

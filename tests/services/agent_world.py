@@ -251,7 +251,14 @@ class VirtualHead:
             case Beat():
                 self._world.beats += 1
             case Bye():
-                pass
+                self.part()
+
+    def part(self) -> None:
+        """Take back what was on its way to the node when it went; it told of everything else."""
+        coming = {row[0] for _, one in self._world.link.inbound if isinstance(one, Lease) for row in one.ranges}
+        leased_now = {index for index, state in self.state.items() if state == "leased"}
+        assert leased_now <= coming
+        self.state |= dict.fromkeys(leased_now, "ready")
 
     def greet(self, held: set[int]) -> None:
         for index, state in self.state.items():
@@ -363,6 +370,10 @@ class World:
                 self.head.hear(message)
             running = sum(1 for one in self.made if one.run)
             assert running <= self.slots
+            if self.agent.over:
+                for _, message in self.link.outbound:
+                    self.head.hear(message)
+                self.link.outbound.clear()
             if self.agent.over or self.now >= end:
                 return
             coming = self.link.outbound[0][0] if self.link.outbound else math.inf

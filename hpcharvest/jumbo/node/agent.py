@@ -83,8 +83,10 @@ class Agent:
         outputs: Outputs,
         heartbeat_s: float = 10.0,
         grace_s: float = 10.0,
+        leave_at: float = math.inf,
         facts: Callable[[float], Mapping[str, float]] = no_facts,
     ) -> None:
+        """Begin. `leave_at`: steady seconds when to leave, unless the head says something else about the time left."""
         self._node, self._life = node, life
         self._link, self._outputs, self._facts = link, outputs, facts
         self._heartbeat_s, self._grace_s = heartbeat_s, grace_s
@@ -92,7 +94,7 @@ class Agent:
         self._crews = {task.job: Crew(task, make_slot) for task in tasks}
         self._unheard = Unheard()
         self._welcome = False
-        self._leave_at = math.inf
+        self._leave_at = leave_at
         self._in_touch_at: float | None = None
         self._next_beat = -math.inf
         self._leaving: _Leaving | None = None
@@ -178,7 +180,7 @@ class Agent:
         match message:
             case Welcome(left_s=left_s):
                 self._welcome = True
-                self._leave_at = math.inf if left_s is None else now + left_s
+                self._leave_at = self._leave_at if left_s is None else now + left_s
             case Ack():
                 self._acknowledged(message)
             case Leave(reason=reason, left_s=left_s):
@@ -230,6 +232,9 @@ class Agent:
         for one in self._outputs.take(now):
             told: Told | Archived
             if isinstance(one, Kept):
+                failed = {row[0] for row in one.failed}  # also such whose output was gone before it could be kept
+                self._crews[one.job].kept -= failed
+                self._crews[one.job].returned |= failed
                 told = self._unheard.told(one.job, done=one.done, failed=one.failed)
             else:
                 told = self._unheard.archived(one)
@@ -245,7 +250,7 @@ class Agent:
                 back.append(outcome.leased)
                 log.info("range %s is given back: %s", outcome.leased.range.id, outcome.error)
             else:
-                crew.returned.add(outcome.leased.index)
+                crew.kept.add(outcome.leased.index)
                 self._outputs.add_failed(crew.task.job, outcome.leased, outcome.error)
                 log.warning("range %s failed: %s", outcome.leased.range.id, outcome.error)
         self._give_back(crew, back)

@@ -210,6 +210,8 @@ class Keeper:
             self._fresh += arrived
         for command in commands:
             command()
+        if commands:
+            self._ring()
         now = self._clock.steady()
         if now >= self._not_before:
             if not self._try(self._store):
@@ -256,6 +258,9 @@ class Keeper:
     def _give(self, made: Sequence[Kept | Shut]) -> None:
         with self._bell:
             self._out += made
+        self._ring()
+
+    def _ring(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._mouth, b"!")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Final
 
 from hpcharvest.clock import Clock
 from hpcharvest.errors import ConfigurationError, UnsafeName
-from hpcharvest.jumbo import gpus
+from hpcharvest.jumbo import drain, gpus
 from hpcharvest.jumbo.bell import Bell
 from hpcharvest.jumbo.links.link import NodeLink
 from hpcharvest.jumbo.node import memory
@@ -73,8 +75,8 @@ class Process:
         """Put it together. StorageUnavailable: the node's spool cannot be opened."""
         self._manifest, self._where, self._environment, self._clock = manifest, where, environment, clock
         self._link = link
-        self._scratch: dict[str, Path] = {}
-        self._label = f"hpcharvest-{manifest.tag}.{where.restart}-{node}.{life}"
+        self._scratch: dict[Path, Path] = {}
+        self._label = f"hpcharvest-{manifest.tag}-{node}."
         self._slots = 0
         self._sweep = Sweep(manifest.tag, where.restart, node, life)
         self._monitor = Monitor(self._sweep, manifest.heartbeat_s)
@@ -89,6 +91,7 @@ class Process:
             outputs=self._keeper,
             heartbeat_s=manifest.heartbeat_s,
             grace_s=manifest.kill_grace_s,
+            leave_at=self._leave_at(),
             facts=self._monitor.facts,
         )
 
@@ -110,6 +113,10 @@ class Process:
                     reason = f"the process was told to leave by {bell.asked_to_leave.name}"
                     self._agent.leave(reason, self._left_s(), self._clock.steady())
 
+    def _leave_at(self) -> float:
+        deadline, now = self._where.deadline, self._clock.steady()
+        return drain.leave_at(now, None if deadline is None else deadline - self._clock.wall(), self._manifest.margin_s)
+
     def _left_s(self) -> float:
         left_s = self._manifest.kill_grace_s + WARNED_S
         deadline = self._where.deadline
@@ -118,8 +125,9 @@ class Process:
     def _make_slot(self, task: EventTask, bits: int) -> Slot:
         try:
             folder = self._folder(task)
-        except UnsafeName as error:
-            return RefusedSlot(str(error))
+        except (OSError, UnsafeName) as error:
+            log.error("job %s: there is no scratch for it: %s", task.job, error)  # noqa: TRY400  # that is all
+            return RefusedSlot("there is no scratch for it on this node", ours=True)
         self._slots += 1
         bound = gpus.bound(self._manifest, bits, self._environment)
         where = Place(
@@ -135,10 +143,15 @@ class Process:
         return registry.make(task, where)
 
     def _folder(self, task: EventTask) -> Path:
-        """Give the folder of this process on the node, for this job's scratch."""
-        if task.scratch not in self._scratch:
-            self._scratch[task.scratch] = place.scratch(task.scratch, self._environment) / self._label
-        return self._scratch[task.scratch]
+        """Give the folder of this process on the node, for scratch; what an earlier life left there is removed."""
+        parent = place.scratch(task.scratch, self._environment)
+        if parent not in self._scratch:
+            parent.mkdir(parents=True, exist_ok=True)
+            for left in parent.glob(f"{glob.escape(self._label)}*"):
+                self._keeper.discard(str(left))
+            # Nobody else may write, or wait, where outputs lie: so its name is random, and it is ours alone.
+            self._scratch[parent] = Path(tempfile.mkdtemp(prefix=self._label, dir=parent))
+        return self._scratch[parent]
 
     def _clean_up(self) -> None:
         steps: tuple[Callable[[], object], ...] = (

@@ -12,8 +12,9 @@ from hpcharvest.jumbo.slots.slot import Failed, Leased, Outcome
 class RefusedSlot:
     """Fails every range, less and less often."""
 
-    def __init__(self, error: str) -> None:
-        self._error = error
+    def __init__(self, error: str, *, ours: bool = False) -> None:
+        """Begin. `ours`: it is the node's fault, and not the payload's."""
+        self._error, self._ours = error, ours
         self._pause = Pause()
         self._ready: list[Outcome] = []
         self._finishing = False
@@ -37,7 +38,7 @@ class RefusedSlot:
     def give(self, leased: Leased, now: float) -> None:
         """Let it fail."""
         self._pause.failed(now)
-        self._ready.append(Failed(leased=leased, error=self._error, wall_s=0.0))
+        self._ready.append(Failed(leased=leased, error=self._error, wall_s=0.0, ours=self._ours))
 
     def filenos(self) -> Sequence[int]:
         """Give none."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Mapping
+from typing import Final
 
 from hpcharvest.jumbo import kin
+
+PASSES: Final = 5
+"""A process may have started another while one looked."""
 
 
 class Sweep:
@@ -40,6 +44,12 @@ class Sweep:
         return len(left)
 
     def end_all(self) -> int:
-        """Kill every process of this node's payloads; tell how many."""
+        """Kill every process of this node's payloads, also those that are started meanwhile; tell how many."""
         self._alive.clear()
-        return self.sweep(kin.marks_of(self.tag))
+        ended = 0
+        for _ in range(PASSES):
+            found = self.sweep(kin.marks_of(self.tag))
+            ended += found
+            if not found:
+                break
+        return ended

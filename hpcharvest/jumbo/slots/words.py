@@ -8,15 +8,18 @@ from typing import Final
 
 LONGEST: Final = 200
 """Characters of the payload's own last words."""
-_PATH: Final = re.compile(r"(?:\.{0,2}/)[^\s:,;'\"()]*?([^\s/:,;'\"()]+)/?(?=$|[\s:,;'\"()])")
-_NUMBER: Final = re.compile(r"0x[0-9a-fA-F]+|(?<![A-Za-z_])\d+(?:[.:,-]\d+)*")
+_PATH: Final = re.compile(r"(?<![^\s=:,;'\"(])\.{0,2}/[^\s:,;'\"()]*")
+_NUMBER: Final = re.compile(r"0x[0-9a-fA-F]+|\d+(?:[.:,-]\d+)*")
 
 
 def comparable(text: str, range_id: str = "") -> str:
-    """Take out of one line what differs between nodes: the range's name, folders, numbers, times, addresses."""
+    """Take out of one line what differs between nodes: the range's name, folders, and numbers of any kind.
+
+    Names of hosts and times have numbers, too. What they were is in the range's log.
+    """
     said = text.replace(range_id, "range") if range_id else text
     said = "".join(letter if letter.isprintable() else " " for letter in said)
-    said = _NUMBER.sub("#", _PATH.sub(r"\1", said))
+    said = _NUMBER.sub("#", _PATH.sub(lambda found: found[0].rstrip("/").rpartition("/")[2], said))
     return " ".join(said.split())[:LONGEST]
 
 
