@@ -1,10 +1,10 @@
-"""How the three stages become one Parsl DAG, in a DataFlowKernel of our own."""
+"""How the three stages become one Parsl DAG, in a DataFlowKernel of our own; and how an archive gets one of its own."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from parsl.dataflow.dflow import DataFlowKernel
 from parsl.dataflow.errors import DependencyError
 from parsl.executors.threads import ThreadPoolExecutor
 
+from hpcharvest.apps.archive import ArchiveTicket, archived, store_archive
 from hpcharvest.apps.memo import DatabaseMemoizer
 from hpcharvest.apps.payload import LABEL, AllocationExecutor, payload
 from hpcharvest.apps.stage_in import stage_in
 from hpcharvest.apps.stage_out import stage_out
 from hpcharvest.apps.ticket import Ran, Ticket
+from hpcharvest.model.event_range import Bundle
 from hpcharvest.model.ids import Attempt, JobId
 from hpcharvest.model.job import Job, StoredFile
 
@@ -40,6 +42,12 @@ class Witness:
 
     def stage_failed(self, job: JobId, error: BaseException) -> None:
         """Staging in or out failed."""
+
+    def bundle_stored(self, bundle: Bundle, url: str) -> None:
+        """Hear that a bundle's archive is confirmed at its destination."""
+
+    def bundle_failed(self, bundle: Bundle, error: BaseException) -> None:
+        """Hear that a bundle's archive did not get there."""
 
     def dag_ended(self, job: JobId) -> None:
         """Nothing of this DAG is left in Parsl."""
@@ -81,6 +89,13 @@ class Dags:
         outputs = self._submit(stage_out, EDGE, ticket, ran)
         outputs.add_done_callback(lambda done: self._saw_stage_out(job, ran, done))
 
+    def start_bundle(self, archive: ArchiveTicket) -> None:
+        """Give a bundle's DAG to Parsl: its job's inputs, which are there, the archive, and its stage-out."""
+        inputs = self._submit(stage_in, EDGE, archive.ticket)
+        found = self._submit(archived, EDGE, archive, inputs)
+        stored = self._submit(store_archive, EDGE, archive, found)
+        stored.add_done_callback(lambda done: self._saw_archive(archive.bundle, (inputs, found, done)))
+
     def close(self) -> None:
         """Wait for the stages that are moving data, drop those that have not begun, and leave; allocations go on."""
         self._edge.executor.shutdown(wait=True, cancel_futures=True)
@@ -98,6 +113,15 @@ class Dags:
             self._witness.staged_in(job)
         elif not isinstance(error, CancelledError):  # one that was dropped at the end did not fail
             self._witness.stage_failed(job, error)
+
+    def _saw_archive(self, bundle: Bundle, stages: Iterable[Future[Any]]) -> None:
+        """Tell how a bundle's stages went; of those that failed, the first says why."""
+        error = next((error for stage in stages if (error := _failure(stage)) is not None), None)
+        if error is None:
+            *_, stored = stages
+            self._witness.bundle_stored(bundle, stored.result())
+        elif not isinstance(error, CancelledError):
+            self._witness.bundle_failed(bundle, error)
 
     def _saw_stage_out(self, job: JobId, ran: Future[Ran], done: Future[tuple[StoredFile, ...]]) -> None:
         error = _failure(done)

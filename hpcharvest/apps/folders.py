@@ -4,6 +4,7 @@
     lease.json
     jobs/<PandaID>/<lfn>                inputs, whole and checked
     jobs/<PandaID>.<attempt>/           one attempt's own folder: made and used by the runner
+    jobs/<PandaID>.a<number>/           what an allocation keeps of event ranges that failed
     images/                             container images as files, and notes of what was pulled
     allocations/<number>/               manifest, journal, heartbeat, kill notes, script, stdout, stderr
 """
@@ -49,6 +50,10 @@ class Folders:
     def inputs(self, job: JobId) -> Path:
         """Where a job's inputs are staged in."""
         return self.jobs / str(job)
+
+    def served(self, job: JobId, allocation: AllocationId) -> Path:
+        """Where an allocation keeps what people may want to see of a job's event ranges."""
+        return self.jobs / f"{job}.a{allocation}"
 
     def attempt(self, job: JobId, attempt: Attempt) -> Path:
         """Where one attempt of a job runs."""

@@ -15,9 +15,11 @@ from hpcharvest.model.states import PayloadResult
 def stage_out(ticket: Ticket, ran: Ran) -> tuple[StoredFile, ...]:
     """Bring the outputs of a good payload, or just the log of a failed one, to where they belong. May be repeated.
 
+    The outputs of an event-service job went there already, in archives, with its ranges.
+
     Raises a TransferError, transient or not, that names job and file.
     """
-    good = ran.outcome.result is PayloadResult.DONE
+    good = ran.outcome.result is PayloadResult.DONE and not ticket.spec.event_service
     folder = ticket.folders.attempt(ticket.job, ran.attempt)
     wanted = [file for file in ticket.spec.outputs if good or (file.log and (folder / file.lfn).exists())]
     return tuple(_store(ticket, folder, file) for file in wanted)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hpcharvest.cli import options, requests
+from hpcharvest.cli import options, ranges, requests
 from hpcharvest.cli.harvest import Harvest, opened
 from hpcharvest.cli.journal import listing as journal
 from hpcharvest.cli.output import Output
@@ -82,6 +82,7 @@ def row(one: Allocation) -> Record:
         # Of one that said goodbye the batch system is not asked again: its last word would be RUNNING for ever.
         "batch_words": "" if one.state.final and not one.batch_ended_at else one.batch_words,
         "jobs": len(one.jobs),
+        "event_jobs": len(one.event_jobs),
         "nodes": one.shape.nodes,
         "walltime_s": one.shape.walltime_s,
         "outcome": one.outcome,
@@ -115,6 +116,7 @@ def _page(one: Allocation, harvest: Harvest) -> Page:
         parts=(
             Card(name="allocation", fields={**row(one), **more}),
             Listing(name="jobs", columns=("job", "attempt"), records=jobs, rows=ENTRIES),
+            *ranges.of_allocation(one.id, [job for job, _ in one.event_jobs], harvest),
             journal("journal", entries),
         ),
         ids=[job for job, _ in one.jobs],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from hpcharvest.cli.harvest import Harvest
+from hpcharvest.cli.ranges import by_state
 from hpcharvest.engine.why import TOLD, Circumstances
 from hpcharvest.model.job import Job
 from hpcharvest.model.states import JobState
@@ -30,6 +31,8 @@ def gather(job: Job, harvest: Harvest) -> Circumstances:
         site=queue.site.name if queue else "",
         alive=_alive(queue.site.name, harvest) if queue else 0,
         max_allocations=queue.site.allocation.max_allocations if queue else 0,
+        ranges=by_state(database.event_ranges.counts([job.id])) if job.spec.event_service else {},
+        bundles=database.bundles.counts([job.id]).get(job.id, {}) if job.spec.event_service else {},
         show=lambda seconds: _clock_face(seconds, now),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hpcharvest.cli import ranges
 from hpcharvest.cli.harvest import Harvest
 from hpcharvest.cli.journal import listing as journal
 from hpcharvest.cli.page import Card, Listing, Page, Record, Span, moment
@@ -49,6 +50,7 @@ def page(job: Job, harvest: Harvest) -> Page:
             Card(name="job", fields=row(job)),
             Card(name="spec", fields=_spec(job)),
             Listing(name="files", columns=_FILES, records=list(_files(job))),
+            *ranges.of_job(job, harvest),
             Listing(name="attempts", columns=_ATTEMPTS, records=list(_attempts(job, harvest))),
             Card(name="outcome", fields=_outcome(job.outcome)),
             Card(name="report", fields=_report(report)),
@@ -104,20 +106,21 @@ def _files(job: Job) -> Iterator[Record]:
 
 
 def _attempts(job: Job, harvest: Harvest) -> Iterator[Record]:
-    """Give each attempt of the job with the allocation that it was given to, where that was not purged."""
+    """Give each attempt of the job with the allocations that it was given to, where those were not purged."""
+    folders = harvest.folders
     given = {
-        attempt: one
+        (attempt, one.id): one
         for one in (_allocations(job.queue, harvest) if job.attempt else ())
-        for number, attempt in one.jobs
+        for number, attempt in (*one.jobs, *one.event_jobs)
         if number == job.id
     }
-    for attempt, one in sorted(given.items()):
+    for (attempt, number), one in sorted(given.items()):
         yield {
             "attempt": attempt,
-            "allocation": one.id,
+            "allocation": number,
             "state": one.state,
             "outcome": one.outcome,
-            "folder": harvest.folders.attempt(job.id, attempt),
+            "folder": folders.served(job.id, number) if job.spec.event_service else folders.attempt(job.id, attempt),
         }
 
 

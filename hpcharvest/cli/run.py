@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -37,6 +39,21 @@ def killer(moment: tuple[int, str] | None) -> Callable[[str], None]:
     return around
 
 
+@contextmanager
+def for_good() -> Iterator[None]:
+    """Keep what is imported meanwhile, and all that is there already, out of the garbage collector's sight.
+
+    Modules, classes and functions are half of what a controller ever holds, and none of it becomes garbage; looking
+    through it again and again took a tenth of the CPU.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @click.command(
     epilog="Exit codes: 0 stopped in good order; 1 it cannot go on; 2 the configuration is wrong; 3 another controller "
     "of the same harvester id is alive, or took over."
@@ -52,6 +69,7 @@ def run(config: Path, once: bool, wait: bool, die_at_commit: tuple[int, str] | N
     """
     configuration = load(config)
     log.set_up(configuration.controller.log_file, configuration.controller.log_level)
-    from hpcharvest.engine import service
+    with for_good():
+        from hpcharvest.engine import service
 
     service.run(configuration, once=once, wait_for_lease=wait, around_commit=killer(die_at_commit))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hpcharvest.cli import options
+from hpcharvest.cli import options, ranges
 from hpcharvest.cli.allocations import COLUMNS as ALLOCATION_COLUMNS
 from hpcharvest.cli.allocations import row as allocation_row
 from hpcharvest.cli.harvest import Harvest, opened
@@ -49,6 +49,7 @@ def page(harvest: Harvest) -> Page:
         parts=(
             Card(name="harvester", fields=about),
             _jobs(database.jobs.counts()),
+            *ranges.of_all(harvest, ROWS),
             Listing(name="live_allocations", columns=ALLOCATION_COLUMNS, records=live, rows=ROWS),
             Card(name="reports", fields=_owed(reports, harvest.clock.wall())),
             Listing(name="report_problems", columns=("job", "status", "tries", "problem"), records=problems, rows=ROWS),

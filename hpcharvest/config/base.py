@@ -36,7 +36,6 @@ class Section(BaseModel):
         extra="forbid",
         validate_default=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
     )
 
 

@@ -10,11 +10,11 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from hpcharvest.config.base import Section
 from hpcharvest.config.lines import KeyPath, key_lines, line_of
+from hpcharvest.config.meanings import meanings
 
 _USER = re.compile(r"//[^/@\s]*@")
 _AFTERMATH = frozenset({"default_factory_not_called"})
@@ -34,9 +34,14 @@ def explain(error: ValidationError, model: type[Section], path: Path, text: str)
 
 
 def section_of(annotation: Any) -> type[Section] | None:
-    """Return the kind of table that a field holds, by itself or as the values of a mapping; None: it holds none."""
+    """Return the kind of table that a field holds, by itself or as the values of a mapping; None: it holds none.
+
+    A table that may be left out is one all the same.
+    """
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
+    if is_optional(annotation):
+        return section_of(get_args(annotation)[0])
     return section_of(get_args(annotation)[1]) if get_origin(annotation) is Mapping else None
 
 
@@ -52,27 +57,28 @@ def _place(error: ErrorDetails) -> KeyPath:
 def _sentence(error: ErrorDetails, model: type[Section]) -> str:
     place = _place(error)
     if error["type"] == "missing":
-        field = _keys(model, place[:-1]).get(str(place[-1]))
-        meaning = " ".join(((field and field.description) or "").split())
-        return f"this key is missing. {meaning}"
+        table = _table(model, place[:-1])
+        meaning = meanings(table).get(str(place[-1]), "") if table else ""
+        return f"this key is missing. {' '.join(meaning.split())}"
     if error["type"] == "extra_forbidden":
-        return _unknown(str(place[-1]), list(_keys(model, place[:-1])))
+        table = _table(model, place[:-1])
+        return _unknown(str(place[-1]), list(table.model_fields) if table else [])
     if error["type"] == "value_error":
         return error["msg"].removeprefix("Value error, ")
     return f"found {_found(error['input'])}, expected {_expected(error)}"
 
 
-def _keys(model: type[Section], table: KeyPath) -> Mapping[str, FieldInfo]:
-    """Return the fields of the table at a path below `model`."""
+def _table(model: type[Section], path: KeyPath) -> type[Section] | None:
+    """Return the table at a path below `model`; None: there is none."""
     here: type[Section] | None = model
     annotation: Any = model
-    for part in table:
+    for part in path:
         if get_origin(annotation) is Mapping:
             annotation = get_args(annotation)[1]
         elif here is not None and str(part) in here.model_fields:
             annotation = here.model_fields[str(part)].annotation
         here = section_of(annotation)
-    return {} if here is None else here.model_fields
+    return here
 
 
 def _unknown(key: str, known: list[str]) -> str:

@@ -21,6 +21,7 @@ from hpcharvest.config.base import (
     check_placeholders,
 )
 from hpcharvest.config.container import ImageText, check_engine
+from hpcharvest.config.event_ranges import EventRanges
 from hpcharvest.config.site import Site
 
 PAYLOAD_PLACEHOLDERS = frozenset({"panda_id", "attempt", "nodes", "ranks", "ranks_per_node", "cores"})
@@ -50,6 +51,8 @@ class Payload(Section):
     arguments: Strings = ()
     """Further arguments after the job's own; they may have {panda_id}, {attempt}, {nodes}, {ranks}, {ranks_per_node}
     and {cores}."""
+    event_ranges: EventRanges | None = None
+    """How the event ranges of event-service jobs are run; without this section, such jobs are refused."""
 
     @field_validator("ranks_per_node")
     @classmethod
@@ -87,6 +90,27 @@ def _site(value: object, info: ValidationInfo) -> object:
     return info.context.site(value)
 
 
+def _fits_slots(value: EventRanges, site: Site) -> None:
+    """Raise ValueError if a slot is larger than the site's nodes, or an allocation than the site allows."""
+    node, limits = site.nodes, site.allocation
+    for name, wanted, there in (
+        ("cores", value.cores, node.cores),
+        ("gpus", value.gpus, node.gpus),
+        ("memory_mb", value.memory_mb, node.memory_mb or value.memory_mb),
+        ("nodes", value.nodes, limits.max_nodes),
+        ("nodes_per_slot", value.nodes_per_slot, value.nodes or limits.max_nodes),
+        ("walltime_s", value.walltime_s, limits.max_walltime_s),
+    ):
+        if wanted > there:
+            raise ValueError(f"event_ranges.{name} = {wanted}, but the site {site.name} has, or allows, {there}")
+    if value.walltime_s and value.walltime_s <= limits.margin_s:
+        raise ValueError(
+            f"event_ranges.walltime_s = {value.walltime_s} leaves nothing of margin_s ({limits.margin_s:g})"
+        )
+    if value.kind == "mpi" and not site.launcher.starts_ranks:
+        raise ValueError(f'event_ranges.kind = "mpi", but the site {site.name} has no launcher to start ranks with')
+
+
 class Queue(Section):
     """A PanDA queue that we serve, with the site that serves it."""
 
@@ -120,6 +144,8 @@ class Queue(Section):
             raise ValueError(f"mpi = true, but the site {site.name} has no launcher to start ranks with")
         if value.gpus > site.nodes.gpus:
             raise ValueError(f"gpus = {value.gpus}, but a node of the site {site.name} has {site.nodes.gpus}")
+        if value.event_ranges is not None:
+            _fits_slots(value.event_ranges, site)
         if value.image:
             check_engine(value.image, site.container.engine)
         if value.transformation_in_image and site.container.engine == "none":

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from hpcharvest.config.base import Section
+from hpcharvest.config.meanings import meanings
 from hpcharvest.config.problems import is_optional, section_of
 from hpcharvest.config.schema import Configuration, Site
 
@@ -75,13 +76,13 @@ def _sections(model: type[Section], path: str = "") -> Iterator[tuple[str, type[
         if section is None or _written(field):
             continue
         here = f"{path}.{name}".lstrip(".") + (".NAME" if get_origin(field.annotation) is Mapping else "")
-        yield here, section, _line(field.description)
+        yield here, section, _line(meanings(model).get(name))
         yield from _sections(section, here)
 
 
 def _table(path: str, section: type[Section], meaning: str) -> str:
     rows = [
-        f"| `{name}` | {_kind(field)} | {_default(field)} | {_line(field.description)} |"
+        f"| `{name}` | {_kind(field)} | {_default(field)} | {_line(meanings(section).get(name))} |"
         for name, field in section.model_fields.items()
         if _written(field) or section_of(field.annotation) is None
     ]

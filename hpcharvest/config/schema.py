@@ -22,6 +22,7 @@ from hpcharvest.config.base import (
     not_below,
 )
 from hpcharvest.config.container import Container
+from hpcharvest.config.event_ranges import EventRanges
 from hpcharvest.config.queue import Payload, Queue, Storage
 from hpcharvest.config.site import (
     About,
@@ -43,6 +44,7 @@ __all__ = [
     "Container",
     "Controller",
     "Dialect",
+    "EventRanges",
     "Launcher",
     "LauncherName",
     "Nodes",

@@ -68,6 +68,9 @@ class Nodes(Section):
     gpu_vendor: GpuVendor = "nvidia"
     """Whose GPUs they are: which variable binds a payload to some of them (CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES
     or ZE_AFFINITY_MASK), and how a container gets at them."""
+    scratch: Text = "${TMPDIR:-/tmp}"
+    """A folder of the node's own, for the outputs of event ranges until they are archived; `${NAME:-DEFAULT}` stands
+    for the variable of that name on the node."""
     link_address: str = ""
     """Where the first node of a batch job listens for its other nodes when they do event ranges: a name or an address,
     such as `{node}-hsn0` on a faster network; {node} is the node's own name. Empty: what its name means there; a batch

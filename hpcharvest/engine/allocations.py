@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import secrets
+from dataclasses import replace
 
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration, Queue
 from hpcharvest.engine import launch, lifecycle
 from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.effects import Hands, Kind
+from hpcharvest.engine.event_ranges import EventJobs, EventRanges
 from hpcharvest.engine.events import SegmentArrived
 from hpcharvest.engine.strays import tag_of
 from hpcharvest.engine.turn import Turn
 from hpcharvest.engine.watch import Watch
 from hpcharvest.errors import StoreError
 from hpcharvest.messenger.protocol import Closed, PayloadEnded, PayloadStarted, Record, RunnerLeft, RunnerStarted
+from hpcharvest.messenger.ranges import ArchiveClosed, RangesFailed, RangesWanted
 from hpcharvest.model import facts
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.commands import CancelBatch, CloseJournal, Submit
@@ -42,6 +45,7 @@ class Allocations:
         *,
         configuration: Configuration,
         effects: BatchJobs,
+        ranges: EventRanges,
         watch: Watch,
         hands: Hands,
         clock: Clock,
@@ -50,6 +54,7 @@ class Allocations:
         self._configuration = configuration
         self._patience = configuration.controller.patience
         self._effects = effects
+        self._ranges = ranges
         self._watch = watch
         self._hands = hands
         self._clock = clock
@@ -86,6 +91,18 @@ class Allocations:
                 self._plan(name, queue, limits, alive, turn)
         return min(self._look_again.values(), default=float("inf")) - now
 
+    def plan_for_ranges(self, turn: Turn) -> None:
+        """Ask for allocations for the event ranges that no other is to do."""
+        for name in {job.queue for job in turn.mirror.served.values()}:
+            queue = self._configuration.queues.get(name)
+            if queue is None:
+                continue
+            alive = sum(1 for one in turn.live_allocations() if self.site(one) == queue.site.name and not one.gone_at)
+            for one in self._ranges.plans(name, queue, alive, turn):
+                wanted = ((job, turn.job(job)) for job in one.jobs)
+                event_jobs = tuple((number, job.attempt) for number, job in wanted if job is not None)
+                self._intend(replace(one, jobs=()), name, turn, event_jobs)
+
     def _for_company(self, waiting: dict[JobId, Job], limits: Limits, turn: Turn) -> float:
         """Give the seconds for which waiting jobs wait for company; what they waited for an earlier process counts."""
         ready = [job.since for job in waiting.values() if not lifecycle.waits(job.not_before, turn.now, self._patience)]
@@ -116,6 +133,7 @@ class Allocations:
             jobs = [
                 job for number, _ in allocation.jobs if (job := turn.job(number)) and job.allocation == allocation.id
             ]
+            jobs += [job for number, _ in allocation.event_jobs if (job := turn.mirror.served.get(number))]
             self._hands.carry_out(Kind.BATCH, command, lambda: self._effects.submit(allocation, jobs))
         elif isinstance(command, CloseJournal):
             self._issue_close(command, allocation, turn)
@@ -132,6 +150,7 @@ class Allocations:
         for allocation in turn.live_allocations():
             if lifecycle.may_be_named(allocation, turn.now, self._patience):
                 outcome = lifecycle.how_it_ended(allocation, finished=False, payload_failed=False)
+                self._ranges.ended(allocation, turn)
                 turn.tell_allocation(facts.JournalClosed(allocation=allocation.id, outcome=outcome, at=turn.now))
 
     def _issue_close(self, command: CloseJournal, allocation: Allocation, turn: Turn) -> None:
@@ -173,7 +192,9 @@ class Allocations:
             if allocation.state is AllocationState.RUNNING or allocation.cancel_requested:
                 continue
             jobs = [job for number, _ in allocation.jobs if (job := turn.mirror.jobs.get(number))]
-            if not any(job.allocation == allocation.id and not job.kill_requested for job in jobs):
+            if not self._ranges.needed(allocation, turn) and not any(
+                job.allocation == allocation.id and not job.kill_requested for job in jobs
+            ):
                 by = "its jobs, none of which is wanted any more"
                 turn.tell_allocation(facts.CancelAsked(allocation=allocation.id, by=by, at=turn.now))
 
@@ -181,7 +202,7 @@ class Allocations:
         self._planned[name] = self._clock.steady()
         candidates = self._candidates(turn.mirror.queued[name], queue, turn)
         for one in plan(candidates, alive, limits, turn.now):
-            self._intend(one, name, turn)
+            self._intend(one, name, turn, self._ranges.companions(name, turn))
 
     def _candidates(self, waiting: dict[JobId, Job], queue: Queue, turn: Turn) -> list[Candidate]:
         """Give the jobs that may be given to an allocation, best first; those that can never run are told so."""
@@ -199,7 +220,7 @@ class Allocations:
             found.append(Candidate(job=job.id, footprint=footprint, since=job.since, setbacks=_setbacks(job)))
         return found
 
-    def _intend(self, planned: Plan, queue: str, turn: Turn) -> None:
+    def _intend(self, planned: Plan, queue: str, turn: Turn, event_jobs: EventJobs) -> None:
         number = self._next
         self._next = AllocationId(number + 1)
         jobs = []
@@ -217,6 +238,7 @@ class Allocations:
                 shape=planned.shape,
                 tag=tag_of(self._configuration.controller.harvester_id, number, secrets.token_hex(3)),
                 jobs=tuple(jobs),
+                event_jobs=event_jobs,
                 since=turn.now,
                 created_at=turn.now,
             ),
@@ -236,6 +258,8 @@ class Allocations:
                 turn.tell_allocation(
                     facts.RunnerStarted(allocation=number, batch_id=record.batch_id, nodes=record.nodes, at=at)
                 )
+            case RangesWanted() | ArchiveClosed() | RangesFailed():
+                self._ranges.take(record, number, at, turn)
             case RunnerLeft() | Closed():
                 self._closed(number, record, at, turn)
 
@@ -264,6 +288,7 @@ class Allocations:
             turn.tell_allocation(facts.RunnerGone(allocation=allocation.id, reason=reason, at=at))
             return
         outcome = lifecycle.how_it_ended(allocation, finished=finished, payload_failed=failed)
+        self._ranges.ended(allocation, turn)
         turn.tell_allocation(facts.JournalClosed(allocation=allocation.id, outcome=outcome, at=at))
 
     def site(self, allocation: Allocation) -> str:

@@ -9,7 +9,7 @@ from hpcharvest.apps.folders import Folders
 from hpcharvest.apps.images import Images
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration, Queue
-from hpcharvest.engine import images, launch
+from hpcharvest.engine import event_tasks, images, launch
 from hpcharvest.engine.events import Event
 from hpcharvest.errors import ConfigurationError, HarvestError, MessageNotUnderstood, StorageUnavailable
 from hpcharvest.messenger.mailbox import Mailbox
@@ -137,10 +137,18 @@ class BatchJobs:
     def _prepare(self, allocation: Allocation, jobs: list[Job], queue: Queue) -> BatchRequest:
         mailbox = self.mailbox(allocation.id)
         ready = images.all_ready(jobs, queue, self._folders, self._images)
-        mailbox.write_manifest(
-            launch.manifest(allocation, jobs, queue, self._folders, heartbeat_s=self._heartbeat_s, images=ready)
+        whole = [job for job in jobs if job.allocation == allocation.id]
+        manifest = launch.manifest(
+            allocation,
+            whole,
+            queue,
+            self._folders,
+            heartbeat_s=self._heartbeat_s,
+            images=ready,
+            event_tasks=event_tasks.event_tasks(jobs, allocation, queue, self._folders, ready),
         )
-        site, gpus = queue.site, queue.payload.gpus > 0
+        mailbox.write_manifest(manifest)
+        site, gpus = queue.site, manifest.gpus_per_node > 0
         request = launch.batch_request(allocation.tag, allocation.shape, mailbox.folder, site, gpus=gpus)
         try:
             prologue = site.software.prologue.read_text() if site.software.prologue else ""

@@ -10,11 +10,12 @@ from hpcharvest.apps.folders import Folders
 from hpcharvest.apps.images import WantedImage
 from hpcharvest.apps.ticket import Ran, Storage, Ticket
 from hpcharvest.clock import Clock
-from hpcharvest.engine.events import DagEnded, Event
+from hpcharvest.engine.events import BundleFailed, BundleStored, DagEnded, Event
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.sweeper import Sweeper
-from hpcharvest.errors import HarvestError, JobError
+from hpcharvest.errors import ChecksumMismatch, HarvestError, JobError, OutputMissing, SourceMissing
 from hpcharvest.model import facts
+from hpcharvest.model.event_range import Bundle
 from hpcharvest.model.ids import Attempt, JobId
 from hpcharvest.model.job import Job, StoredFile
 from hpcharvest.model.states import JobState
@@ -53,6 +54,16 @@ class Reporter(Witness):
         self._events.put(
             facts.StageFailed(job=job, transient=transient, reason=reason[:1000], code=code, at=self._clock.wall())
         )
+
+    def bundle_stored(self, bundle: Bundle, url: str) -> None:
+        """Say that a bundle's archive is confirmed."""
+        self._events.put(BundleStored(bundle=bundle.id, url=url))
+
+    def bundle_failed(self, bundle: Bundle, error: BaseException) -> None:
+        """Say that a bundle's archive is lost, or that it is to be tried again."""
+        lost = isinstance(error, OutputMissing | ChecksumMismatch | SourceMissing)
+        reason = str(error) if isinstance(error, HarvestError) else f"{type(error).__name__}: {error}"
+        self._events.put(BundleFailed(bundle=bundle.id, lost=lost, reason=reason[:1000]))
 
     def dag_ended(self, job: JobId) -> None:
         """Nothing of the job's DAG is left in Parsl."""

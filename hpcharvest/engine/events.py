@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcharvest.errors import HarvestError
-from hpcharvest.messenger.protocol import Segment
+from hpcharvest.messenger.protocol import Record, Segment
 from hpcharvest.model.facts import Fact
-from hpcharvest.model.ids import AllocationId, JobId
+from hpcharvest.model.ids import AllocationId, BundleId, JobId
 from hpcharvest.panda.client import UpdateAnswer
 from hpcharvest.providers.dialect import BatchStatus
 from hpcharvest.store.changes import Answer
+from hpcharvest.store.event_ranges import FeedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,8 @@ class Fetched:
     queue: str
     at: float
     body: bytes | None
+    job: JobId | None = None
+    """Whose event ranges it answered with; None: with jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,93 @@ class FateKnown:
 
     arrived: Mapping[JobId, bool]
     asked: tuple[tuple[JobId, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangesFetchFailed:
+    """PanDA could not be asked for event ranges, or (`unsure`) its answer was lost, perhaps with some in it."""
+
+    job: JobId
+    unsure: bool
+    error: HarvestError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangesCounted:
+    """PanDA said how many event ranges of a job could be had."""
+
+    job: JobId
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedWritten:
+    """A file of a feed is whole in its allocation's folder."""
+
+    file: FeedFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleStored:
+    """A bundle's archive was confirmed at its destination."""
+
+    bundle: BundleId
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleFailed:
+    """A bundle's archive did not get to its destination. `lost`: it is gone, or is not what it was."""
+
+    bundle: BundleId
+    lost: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Salvaged:
+    """What was left in the folder of an allocation that has ended was looked through."""
+
+    allocation: AllocationId
+    records: tuple[Record, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangesReported:
+    """What became of a report about bundles of a job: of each, the ranges that PanDA took, and those it will not."""
+
+    job: JobId
+    bundles: tuple[BundleId, ...]
+    taken: Mapping[BundleId, tuple[str, ...]]
+    refused: Mapping[BundleId, tuple[str, ...]]
+    left: Mapping[BundleId, int]
+    """How many ranges of each PanDA is owed still."""
+    stop: bool = False
+    """Whether PanDA wants no more of the job."""
+    lost: int | None = None
+    """How many ranges PanDA says that we have, of which we know nothing; None: that cannot be told."""
+    asked: bool = False
+    """Whether this is what it said when it was asked, and not its answer to the report."""
+    took_s: float = 0.0
+    """How long it took to say it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangesUnreported:
+    """A report about bundles certainly did not arrive, or (`unsure`) may have arrived."""
+
+    bundles: tuple[BundleId, ...]
+    unsure: bool
+    error: HarvestError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangesUnasked:
+    """PanDA did not say where a job's ranges are."""
+
+    job: JobId
+    error: HarvestError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +200,15 @@ Event = (
     | ReportsAnswered
     | ReportsFailed
     | FateKnown
+    | RangesFetchFailed
+    | RangesCounted
+    | FeedWritten
+    | BundleStored
+    | BundleFailed
+    | Salvaged
+    | RangesReported
+    | RangesUnreported
+    | RangesUnasked
     | SegmentArrived
     | StraysSeen
     | DagEnded

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 
 from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration, Queue
+from hpcharvest.engine import event_tasks
 from hpcharvest.engine.effects import Hands, Kind
 from hpcharvest.engine.events import AnswerKept, Event, Fetched, FetchFailed
 from hpcharvest.engine.launch import why_never
@@ -100,7 +101,7 @@ class Intake:
     def keep(self, event: Fetched, turn: Turn) -> None:
         """Make an answer durable; it is to be parsed when that is committed."""
         if event.body is not None:
-            answer = Answer(id=self._next_answer, queue=event.queue, at=event.at, body=event.body)
+            answer = Answer(id=self._next_answer, queue=event.queue, at=event.at, body=event.body, job=event.job)
             self._next_answer += 1
             turn.changes.answers.append(answer)
 
@@ -165,7 +166,8 @@ class Intake:
     def _job(self, spec: JobSpec, answer: Answer, queue: Queue | None, earlier: Job | None) -> Job:
         """Make our record of a job; one that can never run here is a failed one at once."""
         now = self._clock.wall()
-        reason = why_never(spec, queue) if queue else f"the queue {answer.queue} is configured no more"
+        judge = event_tasks.why_never if spec.event_service else why_never
+        reason = judge(spec, queue) if queue else f"the queue {answer.queue} is configured no more"
         return Job(
             spec=spec,
             queue=answer.queue,

@@ -15,6 +15,7 @@ from hpcharvest.engine import images as containers
 from hpcharvest.engine import launchers
 from hpcharvest.errors import JobNotUnderstood
 from hpcharvest.messenger.protocol import Manifest, Task
+from hpcharvest.messenger.ranges import EventTask
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.job import Job, JobSpec
 from hpcharvest.model.shape import NodeShape, Shape
@@ -25,6 +26,9 @@ from hpcharvest.sizing.policy import Limits
 from hpcharvest.sizing.policy import why_never as too_large
 
 _PROGRAM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_QUOTING = re.compile(r"""['"\\]""")
+_WORD = re.compile(r"[^ \t\r\n]+")
+"""What is between blanks, which are the only ones that part words here."""
 LONGEST_COMMAND = 120_000
 """Bytes of jobPars: Linux takes single arguments of up to 128 KiB."""
 
@@ -76,7 +80,15 @@ def why_never(spec: JobSpec, queue: Queue) -> str:
 
 
 def command(spec: JobSpec, queue: Queue, values: Mapping[str, object] | None = None) -> tuple[str, ...]:
-    """Give the payload's command line: words, never a shell's text.
+    """Give the payload's command line: words, never a shell's text. JobNotUnderstood: as in `words`."""
+    program, *own = words(spec)
+    payload = queue.payload
+    more = [word.format(**values) for word in payload.arguments] if values else payload.arguments
+    return (*payload.interpreter, str(payload.transformation_dir / program), *own, *more)
+
+
+def words(spec: JobSpec) -> tuple[str, ...]:
+    """Give the name of the payload's program, and the job's own words for it.
 
     Raises JobNotUnderstood if the transformation is no plain name, or the parameters cannot be split into words.
     """
@@ -89,14 +101,13 @@ def command(spec: JobSpec, queue: Queue, values: Mapping[str, object] | None = N
             f"job {spec.panda_id}: jobPars has {length} bytes, a command line takes {LONGEST_COMMAND}"
         )
     try:
-        words = shlex.split(spec.job_pars)
+        # Where nothing is quoted there is nothing to be understood, and shlex reads each character in Python.
+        own = shlex.split(spec.job_pars) if _QUOTING.search(spec.job_pars) else _WORD.findall(spec.job_pars)
     except ValueError as error:
         raise JobNotUnderstood(f"job {spec.panda_id}: jobPars cannot be split into words: {error}") from error
-    if any("\0" in word for word in words):
+    if any("\0" in word for word in own):
         raise JobNotUnderstood(f"job {spec.panda_id}: jobPars has a NUL character")
-    payload = queue.payload
-    more = [word.format(**values) for word in payload.arguments] if values else payload.arguments
-    return (*payload.interpreter, str(payload.transformation_dir / spec.transformation), *words, *more)
+    return (spec.transformation, *own)
 
 
 def storage(queue: Queue) -> Storage:
@@ -160,10 +171,12 @@ def manifest(
     *,
     heartbeat_s: float,
     images: Mapping[str, str],
+    event_tasks: tuple[EventTask, ...] = (),
 ) -> Manifest:
     """Give what the runner of an allocation must know. `images`: what to run for each image, by its name."""
     site = queue.site
-    gpu_variable = launchers.GPU_VARIABLES[site.nodes.gpu_vendor] if queue.payload.gpus else ""
+    with_gpus = queue.payload.gpus or any(one.gpus for one in event_tasks)
+    gpu_variable = launchers.GPU_VARIABLES[site.nodes.gpu_vendor] if with_gpus else ""
     node_launcher, together = launchers.node_words(site.launcher, gpu_variable)
     return Manifest(
         allocation=allocation.id,
@@ -179,6 +192,7 @@ def manifest(
         nodes_together=together,
         link_address=site.nodes.link_address,
         tasks=tuple(task(job, queue, folders, images) for job in jobs),
+        event_tasks=event_tasks,
     )
 
 

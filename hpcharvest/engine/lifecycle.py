@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from hpcharvest.config.schema import Patience
+from hpcharvest.engine import served
 from hpcharvest.errors import IllegalTransition
 from hpcharvest.model import facts
 from hpcharvest.model.allocation import Allocation
@@ -94,6 +96,21 @@ def _assigned(job: Job, fact: facts.Assigned, _: Patience) -> Job:
     if job.state is not JobState.QUEUED or fact.attempt != job.attempt + 1:
         return job
     return _go(job, JobState.ASSIGNED, fact.at, attempt=fact.attempt, allocation=fact.allocation)
+
+
+def _served(job: Job, fact: facts.Served, _: Patience) -> Job:
+    fits = job.state is JobState.QUEUED and job.spec.event_service and fact.attempt == job.attempt + 1
+    return _go(job, JobState.SERVED, fact.at, attempt=fact.attempt, error="") if fits else job
+
+
+def _ranges_over(job: Job, fact: facts.RangesOver, patience: Patience) -> Job:
+    if job.state is not JobState.SERVED or fact.attempt != job.attempt:
+        return job
+    if job.kill_requested:
+        return _cancelled(replace(job, outcome=fact.outcome), fact.at, job.kill_requested)
+    error, code = _PAYLOAD_ERRORS[fact.outcome.result]
+    code = LOST_CODE if served.out_of_patience(job, patience) else code
+    return _go(job, JobState.RAN, fact.at, outcome=fact.outcome, error=error and fact.outcome.reason, error_code=code)
 
 
 def _payload_started(job: Job, fact: facts.PayloadStarted, _: Patience) -> Job:
@@ -187,7 +204,7 @@ def _stage_failed(job: Job, fact: facts.StageFailed, patience: Patience) -> Job:
 
 
 def _kill_asked(job: Job, fact: facts.KillAsked, _: Patience) -> Job:
-    if job.state in _IN_ALLOCATION:
+    if job.state in _IN_ALLOCATION or job.state is JobState.SERVED:
         return job if job.kill_requested else replace(job, kill_requested=fact.by, not_before=0.0)
     return _cancelled(job, fact.at, fact.by)
 
@@ -213,6 +230,10 @@ _JOB_RULES: dict[type[facts.JobFact], Callable[[Job, Any, Patience], Job]] = {
     facts.StagedIn: _staged_in,
     facts.PayloadWanted: _payload_wanted,
     facts.Assigned: _assigned,
+    facts.Served: _served,
+    facts.RangesLost: lambda job, fact, _: served.ranges_lost(job, fact.number),
+    facts.AllocationLeft: lambda job, fact, patience: served.allocation_left(job, fact, partial(backoff, patience)),
+    facts.RangesOver: _ranges_over,
     facts.PayloadStarted: _payload_started,
     facts.PayloadEnded: _payload_ended,
     facts.PayloadLost: _payload_lost,
@@ -293,10 +314,8 @@ def _batch_reported(allocation: Allocation, fact: facts.BatchReported, _: Patien
         return allocation  # it has left the queue since it told us how it ended
     over = fact.state.ended or fact.state is BatchState.ABSENT
     ended_at = (allocation.batch_ended_at or fact.at) if over else 0.0
-    known = (allocation.batch_state, allocation.batch_words, allocation.batch_ended_at)
-    if known == (fact.state, fact.words, ended_at):
-        return allocation
-    return replace(allocation, batch_state=fact.state, batch_words=fact.words, batch_ended_at=ended_at)
+    after = replace(allocation, batch_state=fact.state, batch_words=fact.words, batch_ended_at=ended_at)
+    return allocation if after == allocation else after
 
 
 def _runner_started(allocation: Allocation, fact: facts.RunnerStarted, _: Patience) -> Allocation:
@@ -315,10 +334,16 @@ def _segment_read(allocation: Allocation, fact: facts.SegmentRead, _: Patience) 
     return replace(allocation, next_segment=fact.number + 1, heard_at=fact.at)
 
 
+def _ranges_wanted(allocation: Allocation, fact: facts.RangesWanted, _: Patience) -> Allocation:
+    known = dict(allocation.wanted)
+    if fact.total <= known.get(fact.job, 0):
+        return allocation
+    return replace(allocation, wanted=tuple((known | {fact.job: fact.total}).items()))
+
+
 def _heartbeat_moved(allocation: Allocation, fact: facts.HeartbeatMoved, _: Patience) -> Allocation:
-    return (
-        allocation if fact.beat == allocation.heartbeat else replace(allocation, heard_at=fact.at, heartbeat=fact.beat)
-    )
+    same = fact.beat == allocation.heartbeat
+    return allocation if same else replace(allocation, heard_at=fact.at, heartbeat=fact.beat)
 
 
 def _runner_gone(allocation: Allocation, fact: facts.RunnerGone, _: Patience) -> Allocation:
@@ -348,6 +373,7 @@ _ALLOCATION_RULES: dict[type[facts.AllocationFact], Callable[[Allocation, Any, P
     facts.BatchReported: _batch_reported,
     facts.RunnerStarted: _runner_started,
     facts.SegmentRead: _segment_read,
+    facts.RangesWanted: _ranges_wanted,
     facts.HeartbeatMoved: _heartbeat_moved,
     facts.RunnerGone: _runner_gone,
     facts.JournalClosed: _journal_closed,

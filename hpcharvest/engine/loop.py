@@ -24,6 +24,7 @@ from hpcharvest.engine import lifecycle
 from hpcharvest.engine.allocations import Allocations
 from hpcharvest.engine.dag import DagWindow
 from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.event_ranges import EventRanges
 from hpcharvest.engine.events import Event
 from hpcharvest.engine.intake import Intake
 from hpcharvest.engine.mirror import Mirror
@@ -66,6 +67,7 @@ class Crew:
     dags: DagWindow
     intake: Intake
     allocations: Allocations
+    ranges: EventRanges
     strays: Strays
     reports: Reports
     requests: Requests
@@ -98,7 +100,7 @@ class Loop:
         self._handlers: dict[type[Any], Callable[[Any, Turn], None]] = {
             happened.Fetched: self._fetched,
             happened.FetchFailed: lambda event, _: crew.intake.failed(event),
-            happened.AnswerKept: crew.intake.parse,
+            happened.AnswerKept: self._answer_kept,
             happened.ReportsAnswered: crew.reports.answered,
             happened.ReportsFailed: crew.reports.failed,
             happened.FateKnown: crew.reports.fate_known,
@@ -107,6 +109,7 @@ class Loop:
             happened.DagEnded: self._dag_ended,
             happened.EffectEnded: lambda event, _: crew.hands.ended(event.key),
             happened.StopAsked: self._stop,
+            **crew.ranges.handlers(),
         }
 
     def run(self, idle: Callable[[], bool]) -> None:
@@ -139,6 +142,7 @@ class Loop:
             and not self._crew.hands.busy
             and not self._crew.dags.moving()
             and self._crew.intake.asked_all
+            and self._crew.ranges.quiet(self._crew.mirror.served.values(), self._crew.mirror.allocations.values())
             and self._reports_wait() > TICK_S
             and self._plan_in > TICK_S
         )
@@ -185,9 +189,11 @@ class Loop:
         """Decide what nobody asked for but the state of things."""
         self._crew.watchdog.look(turn)
         self._crew.requests.carry_out(turn)
+        self._crew.ranges.decide(turn)
         self._crew.allocations.withdraw_empty(turn)
         self._crew.allocations.name_ends(turn)
         self._plan_in = self._crew.allocations.plan(turn)
+        self._crew.allocations.plan_for_ranges(turn)
         self._crew.allocations.begin(turn)
         self._crew.reports.pick(turn)
 
@@ -199,6 +205,7 @@ class Loop:
         self._crew.watchdog.check_lease()
         self._patiently(lambda: self._crew.database.commit(turn.changes))
         self._crew.mirror.follow(turn.changes)
+        self._patiently(lambda: self._crew.ranges.follow(turn))
         for job in turn.changes.jobs.values():
             if job.state.final:
                 self._crew.intake.finished(job.queue)
@@ -209,6 +216,7 @@ class Loop:
         if self.stopping:
             return
         self._crew.reports.send()
+        self._crew.ranges.act(turn)
         for answer in turn.changes.answers:
             self._events.put(happened.AnswerKept(answer=answer))
         begun = {one.id for one in turn.changes.allocations.values() if one.state is AllocationState.INTENDED}
@@ -264,6 +272,11 @@ class Loop:
 
     def _fetched(self, event: happened.Fetched, turn: Turn) -> None:
         self._crew.intake.keep(event, turn)
+        self._crew.ranges.fetched(event)
+
+    def _answer_kept(self, event: happened.AnswerKept, turn: Turn) -> None:
+        who = self._crew.intake if event.answer.job is None else self._crew.ranges
+        who.parse(event, turn)
 
     def _dag_ended(self, event: happened.DagEnded, turn: Turn) -> None:
         self._crew.dags.ended(event.job)

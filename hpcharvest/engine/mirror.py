@@ -28,6 +28,8 @@ class Mirror:
         """Jobs that may go back to the database once their report is settled."""
         self.queued: dict[str, dict[JobId, Job]] = {}
         """By queue: jobs that may be given to an allocation."""
+        self.served: dict[JobId, Job] = {}
+        """Event-service jobs whose ranges are being done."""
 
     def follow(self, changes: Changes) -> None:
         """Take over what was just committed."""
@@ -81,6 +83,10 @@ class Mirror:
             queue[job.id] = job
         else:
             queue.pop(job.id, None)
+        if job.state is JobState.SERVED:
+            self.served[job.id] = job
+        else:
+            self.served.pop(job.id, None)
 
     def _forget(self, job_id: JobId) -> None:
         """Let go of a job that is over, or waits in the database, and of which PanDA knows."""

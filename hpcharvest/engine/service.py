@@ -24,12 +24,14 @@ from hpcharvest.engine.allocations import Allocations
 from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.dag import DagWindow, Reporter
 from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.event_ranges import EventRanges
 from hpcharvest.engine.events import AnswerKept, DagEnded, Event, StopAsked
 from hpcharvest.engine.intake import Intake
 from hpcharvest.engine.lease import Lease
 from hpcharvest.engine.loop import Crew, Loop
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.parts import client_of, folders_of, open_database
+from hpcharvest.engine.range_parts import event_ranges
 from hpcharvest.engine.reports import Reports
 from hpcharvest.engine.requests import Requests
 from hpcharvest.engine.strays import Strays
@@ -131,22 +133,25 @@ class Service:
         settings = configuration.controller
         client = client_of(configuration)
         hands = Hands(events)
-        self._watch = Watch(systems=self._systems, events=events, settings=settings, clock=clock)
-        self._allocations = Allocations(
-            configuration=configuration,
-            effects=self._batch_jobs,
-            watch=self._watch,
-            hands=hands,
-            clock=clock,
-            first=AllocationId(max(database.allocations.last_id(), _last_folder(self._folders.allocations)) + 1),
-        )
+        sweeper = Sweeper(hands, clock)
         dags = Dags(
             Reporter(events, clock),
             self._mirror.jobs.get,
             run_dir=settings.state_dir / "parsl",
             stage_threads=settings.stage_threads,
         )
-        crew = self._crew(database, client, hands, dags)
+        self._watch = Watch(systems=self._systems, events=events, settings=settings, clock=clock)
+        self._ranges = self._event_ranges(client, database, dags, sweeper, hands)
+        self._allocations = Allocations(
+            configuration=configuration,
+            effects=self._batch_jobs,
+            ranges=self._ranges,
+            watch=self._watch,
+            hands=hands,
+            clock=clock,
+            first=AllocationId(max(database.allocations.last_id(), _last_folder(self._folders.allocations)) + 1),
+        )
+        crew = self._crew(database, client, hands, dags, sweeper)
         self.loop = Loop(
             crew,
             settings=settings,
@@ -159,9 +164,24 @@ class Service:
         for close in (self._watch.close, dags.close, hands.close, self._images.give_up):
             self._stack.callback(close)
 
-    def _crew(self, database: Database, client: PandaClient, hands: Hands, dags: Dags) -> Crew:
+    def _event_ranges(
+        self, client: PandaClient, database: Database, dags: Dags, sweeper: Sweeper, hands: Hands
+    ) -> EventRanges:
+        return event_ranges(
+            configuration=self._configuration,
+            client=client,
+            database=database,
+            folders=self._folders,
+            start=dags.start_bundle,
+            sweeper=sweeper,
+            effects=self._batch_jobs,
+            hands=hands,
+            events=self._events,
+            clock=self._clock,
+        )
+
+    def _crew(self, database: Database, client: PandaClient, hands: Hands, dags: Dags, sweeper: Sweeper) -> Crew:
         configuration, events, clock = self._configuration, self._events, self._clock
-        sweeper = Sweeper(hands, clock)
         window = DagWindow(
             dags,
             folders=self._folders,
@@ -180,6 +200,7 @@ class Service:
                 configuration=configuration, client=client, database=database, hands=hands, events=events, clock=clock
             ),
             allocations=self._allocations,
+            ranges=self._ranges,
             strays=Strays(harvester_id=configuration.controller.harvester_id, effects=self._batch_jobs, hands=hands),
             reports=Reports(configuration=configuration, client=client, hands=hands, events=events, clock=clock),
             requests=Requests(database, clock),
@@ -205,6 +226,7 @@ class Service:
         for allocation in database.allocations.live():
             self._mirror.allocations[allocation.id] = allocation
             self._allocations.follow(allocation)
+        self._ranges.recover(database, jobs, self._mirror.allocations)
         for answer in database.answers.unread():
             self._events.put(AnswerKept(answer=answer))
         self._watch.start()

@@ -13,7 +13,7 @@ from hpcharvest.engine import lifecycle
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.why import TOLD
 from hpcharvest.model.allocation import Allocation
-from hpcharvest.model.facts import AllocationFact, HeartbeatMoved, JobFact, SegmentRead
+from hpcharvest.model.facts import AllocationFact, HeartbeatMoved, JobFact, RangesWanted, SegmentRead
 from hpcharvest.model.ids import AllocationId, JobId
 from hpcharvest.model.job import Job
 from hpcharvest.model.report import Report
@@ -107,7 +107,9 @@ class Turn:
             detail = after.outcome or _fresh_words(allocation, after)
             tail = f": {detail}" if detail else ""
             logger.info("allocation %s: %s (batch job %s)%s", after.id, after.state, after.batch_id or "-", tail)
-        if not isinstance(fact, SegmentRead | HeartbeatMoved):  # they are too many, and say nothing to people
+        if not isinstance(
+            fact, SegmentRead | HeartbeatMoved | RangesWanted
+        ):  # they are too many, and say nothing to people
             detail = after.outcome or _fresh_words(allocation, after) or after.batch_id
             self._journal("allocation", after.id, type(fact).__name__, detail)
         return after

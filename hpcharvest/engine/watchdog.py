@@ -135,8 +135,8 @@ class Watchdog:
         return [folder for folder, job in found.items() if job not in known or known[job][1].final]
 
     def _old_allocations(self, before: float) -> list[Path]:
-        """Give folders of allocations that are over."""
-        live = {one.id for one in self._database.allocations.live()}
+        """Give folders of allocations that are over, and in which no archive is needed."""
+        live = {one.id for one in self._database.allocations.live()} | self._database.bundles.needed_allocations()
         return [
             folder for folder in _older(self._folders.allocations, before) if AllocationId(int(folder.name)) not in live
         ]

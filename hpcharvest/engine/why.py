@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.job import Job
 from hpcharvest.model.report import Report
-from hpcharvest.model.states import AllocationState, JobState, ReportState
+from hpcharvest.model.states import AllocationState, BundleState, JobState, RangeState, ReportState
 from hpcharvest.model.words import counted
 
 
@@ -57,6 +57,9 @@ class Circumstances:
     alive: int = 0
     """How many allocations of the site are not over."""
     max_allocations: int = 0
+    ranges: Mapping[RangeState, int] = field(default_factory=dict)
+    """How many event ranges it has in each state."""
+    bundles: Mapping[BundleState, int] = field(default_factory=dict)
     show: Callable[[float], str] = utc
     """How a moment is written."""
 
@@ -193,7 +196,25 @@ def _ended(one: Allocation, _known: Circumstances) -> str:
 
 
 def _served(job: Job, known: Circumstances) -> str:
-    return f"its event ranges are being done {known.since(job.since)}{_killed(job)}"
+    """Say how far its ranges are, and what they wait for."""
+    ready, fed = known.ranges.get(RangeState.READY, 0), known.ranges.get(RangeState.FED, 0)
+    over = [f"{number} {state}" for state, number in known.ranges.items() if number and state not in _RANGES_OPEN]
+    told = ", ".join([f"{ready} ready", f"{fed} in allocations", *over])
+    if job.ranges_lost:
+        told += f", {job.ranges_lost} lost with an answer of PanDA's"
+    parts = [f"has event ranges being done {known.since(job.since)}: {told}"]
+    if owed := known.bundles.get(BundleState.STORED, 0) + known.bundles.get(BundleState.SENDING, 0):
+        parts.append(f"PanDA is owed the outcomes of {counted(owed, 'bundle')}")
+    if closed := known.bundles.get(BundleState.CLOSED, 0):
+        parts.append(f"{counted(closed, 'archive')} on the way to storage")
+    if not known.configured:
+        parts.append(f"its queue {job.queue} is configured no more: configure it again, or kill the job")
+    elif job.not_before > known.now:
+        parts.append(f"another allocation is asked for in {duration(job.not_before - known.now)}: {job.error}")
+    return f"{'; '.join(parts)}{_killed(job)}"
+
+
+_RANGES_OPEN = frozenset({RangeState.READY, RangeState.FED})
 
 
 def _killed(job: Job) -> str:

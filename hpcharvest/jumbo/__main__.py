@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hpcharvest.clock import SystemClock
@@ -18,8 +18,10 @@ from hpcharvest.errors import ConfigurationError, MessageNotUnderstood, StorageU
 from hpcharvest.jumbo import kin, surroundings
 from hpcharvest.jumbo.head import Head
 from hpcharvest.jumbo.pen import Pen
+from hpcharvest.jumbo.supervisor import Supervisor
 from hpcharvest.messenger.mailbox import Mailbox
-from hpcharvest.messenger.protocol import ExitCode, RunnerStarted
+from hpcharvest.messenger.protocol import ExitCode, Manifest, RunnerStarted
+from hpcharvest.model.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,13 @@ def main(arguments: Sequence[str]) -> ExitCode:
     if len(arguments) != 1:
         log.error("one argument is wanted: the folder of the allocation")
         return ExitCode.USAGE
+    return _safely(lambda: _run(Mailbox(Path(arguments[0]).absolute())))
+
+
+def _safely(run: Callable[[], ExitCode]) -> ExitCode:
+    """Let what is known to go wrong be said, and become an exit code."""
     try:
-        return _run(Mailbox(Path(arguments[0]).absolute()))
+        return run()
     except ConfigurationError as error:
         log.error("%s", error)  # noqa: TRY400  # the message says it all
         return ExitCode.USAGE
@@ -44,18 +51,30 @@ def main(arguments: Sequence[str]) -> ExitCode:
 
 
 def _run(mailbox: Mailbox) -> ExitCode:
-    where, clock = surroundings.read(os.environ), SystemClock()
     manifest = mailbox.read_manifest()
+    if not manifest.event_tasks:
+        return _head(mailbox, manifest, 0)
+    return Supervisor(lambda life: _safely(lambda: _head(mailbox, manifest, life))).supervise()
+
+
+def _head(mailbox: Mailbox, manifest: Manifest, life: int) -> ExitCode:
+    where, clock = surroundings.read(os.environ), SystemClock()
     pen = Pen(mailbox.journal, restart=where.restart, flush_s=manifest.flush_s)
-    started = RunnerStarted(at=clock.wall(), batch_id=where.batch_id, nodes=where.nodes, restart=where.restart)
+    started = RunnerStarted(
+        at=clock.wall(), batch_id=where.batch_id, nodes=where.nodes, restart=where.restart, life=life
+    )
     standing = pen.take_start(started)
     if pen.fenced:
         log.error("the journal is closed, or another start of this batch job took it: nothing was run")
         return ExitCode.FENCED
-    log.info("allocation %s: %s tasks on %s", manifest.allocation, len(manifest.tasks), ",".join(where.nodes))
+    tasks = counted(len(manifest.tasks), "job")
+    more = f", and event ranges of {counted(len(manifest.event_tasks), 'job')}," if manifest.event_tasks else ""
+    log.info("allocation %s: %s%s on %s", manifest.allocation, tasks, more, ",".join(where.nodes))
     if where.restart:
         kin.send(kin.of_other_starts(manifest.tag, where.restart), signal.SIGKILL)
-    return Head(manifest, where, mailbox, pen, clock).run(standing.done)
+    if life:
+        kin.send(kin.of_tasks(manifest.tag, where.restart), signal.SIGKILL)
+    return Head(manifest, where, mailbox, pen, clock, life=life, known=standing.records).run(standing.done)
 
 
 if __name__ == "__main__":

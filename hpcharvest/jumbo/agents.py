@@ -137,9 +137,10 @@ class Agents:
             return
         self._running[process.pid] = _Process(process, nodes)
 
-    def pids(self) -> set[int]:
-        """Give the processes that are children of this head."""
-        return set(self._running)
+    @property
+    def ended(self) -> bool:
+        """Whether none of those that this head started is still there: they tidy up after they said Bye."""
+        return not self._running
 
 
 def _lives(folder: Path) -> dict[str, int]:

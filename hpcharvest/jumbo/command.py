@@ -51,7 +51,12 @@ def is_launched(argv: Sequence[str], task: Task) -> bool:
 def witnessed(argv: Sequence[str], task: Task) -> list[str]:
     """Put the witness of its start between a launcher and the payload."""
     launcher = len(argv) - len(task.argv)
-    return [*argv[:launcher], *_WITNESS, f"{task.folder}/{STARTED}", *task.argv]
+    return [*argv[:launcher], *witness(f"{task.folder}/{STARTED}"), *task.argv]
+
+
+def witness(path: str) -> list[str]:
+    """Give the words of the witness, which leaves this file; the payload's own follow."""
+    return [*_WITNESS, path]
 
 
 def _filled(word: str, values: dict[str, str]) -> str:

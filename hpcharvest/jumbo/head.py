@@ -12,13 +12,14 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from hpcharvest.clock import Clock
 from hpcharvest.errors import StorageUnavailable
 from hpcharvest.jumbo import command, drain, gpus, kin, slot, tarball, verdict
 from hpcharvest.jumbo.bell import Bell, ended_children
+from hpcharvest.jumbo.event_service import EventService, NoEventService
 from hpcharvest.jumbo.pen import Pen
 from hpcharvest.jumbo.pool import Place, Pool
 from hpcharvest.jumbo.slot import Slot
@@ -32,6 +33,7 @@ from hpcharvest.messenger.protocol import (
     Manifest,
     PayloadEnded,
     PayloadStarted,
+    Record,
     RunnerLeft,
     Task,
     kill_name,
@@ -46,6 +48,9 @@ GOODBYE_PATIENCE_S: Final = 600.0
 
 SHORTEST_BEAT_S: Final = 0.05
 
+FOR_NODES: Final = 0.8
+"""The share of the last seconds that the nodes of event ranges have; the rest is for the journal."""
+
 START_S: Final = 30.0
 """Seconds that an allocation's start may take off the time of a payload as long as the allocation itself."""
 
@@ -54,8 +59,17 @@ class Head:
     """Runs a manifest's tasks, after its pen has won the start."""
 
     def __init__(
-        self, manifest: Manifest, surroundings: Surroundings, mailbox: Mailbox, pen: Pen, clock: Clock
+        self,
+        manifest: Manifest,
+        surroundings: Surroundings,
+        mailbox: Mailbox,
+        pen: Pen,
+        clock: Clock,
+        *,
+        life: int = 0,
+        known: Sequence[Record] = (),
     ) -> None:
+        """`life`, `known`: which head of this start it is, and what the journal says already."""
         self._manifest = manifest
         self._surroundings = surroundings
         self._mailbox = mailbox
@@ -78,6 +92,7 @@ class Head:
         # The allocation was sized for its tasks: the seconds that its start took must not make them all too long.
         self._first_round = True
         self._environment = dict(os.environ)
+        self._ranges = self._event_service(life, known)
 
     def run(self, done: Collection[Key]) -> ExitCode:
         """Run all tasks but those `done`, say goodbye, and tell how to exit."""
@@ -88,15 +103,33 @@ class Head:
             bell = stack.enter_context(Bell())
             self._stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, self._stdin)
+            stack.callback(self._ranges.close)
+            self._ranges.begin(self._clock.steady())
             self._work(bell)
             return self._say_goodbye(bell)
+
+    def _event_service(self, life: int, known: Sequence[Record]) -> NoEventService:
+        if not self._manifest.event_tasks:
+            return NoEventService()
+        return EventService(
+            self._manifest,
+            self._surroundings,
+            self._mailbox,
+            self._pen,
+            self._clock,
+            environment=self._environment,
+            life=life,
+            known=known,
+            leave_at=self._leave_at,
+        )
 
     def _work(self, bell: Bell) -> None:
         while not self._pen.fenced:
             self._tick()
             self._start_what_fits()
-            if not (self._running or self._packing or len(self._pool)):
+            if not (self._running or self._packing or len(self._pool) or self._ranges.busy(self._clock.steady())):
                 return
+            bell.listen(self._ranges.filenos())
             bell.wait(self._next_event() - self._clock.steady())
             if bell.asked_to_leave:
                 self._leave(f"the runner was told to leave by {bell.asked_to_leave.name}")
@@ -105,7 +138,7 @@ class Head:
     def _next_event(self) -> float:
         alarm = self._alarms[0][0] if self._alarms else math.inf
         leave = math.inf if self._leaving else self._leave_at
-        return min(self._next_beat, alarm, leave, self._pen.due or math.inf)
+        return min(self._next_beat, alarm, leave, self._pen.due or math.inf, self._ranges.next_event())
 
     def _tick(self) -> None:
         """Do what is due now."""
@@ -119,6 +152,7 @@ class Head:
             self._beat()
         if self._pen.due is not None and now >= self._pen.due:
             self._pen.flush(now)
+        self._ranges.tick(now)
 
     def _beat(self) -> None:
         """Show that we are alive, and look what the controller wants."""
@@ -142,6 +176,7 @@ class Head:
                 self._conclude(task, stop)
         running = self._running.values()
         self._stop([one for one in running if kill_name(one.task.job, one.task.attempt) in notes], stop)
+        self._ranges.obey(notes)
 
     def _start_what_fits(self) -> None:
         if self._leaving or self._pen.fenced:
@@ -152,6 +187,7 @@ class Head:
         self._first_round = False
         while found := self._pool.take():
             self._start(*found)
+        self._ranges.give(self._pool.give_away())
 
     def _start(self, task: Task, place: Place) -> None:
         surroundings = self._surroundings
@@ -185,7 +221,7 @@ class Head:
                 _, status = os.waitpid(pid, 0)
                 one, outcome = self._packing.pop(pid)
                 self._packed(one, outcome, os.waitstatus_to_exitcode(status))
-            else:
+            elif not self._ranges.bury(pid, self._clock.steady()):
                 os.waitpid(pid, 0)  # an orphan that became ours
 
     def _ended(self, one: Slot) -> None:
@@ -247,6 +283,9 @@ class Head:
         spent = [one for one in running if drain.spent(one.task.walltime_s, now - one.started_at, START_S)]
         self._stop(spent, Stop(PayloadResult.TIMED_OUT, "its time limit, but for the seconds that the start took"))
         self._stop(list(self._running.values()), stop)
+        patience_s = self._manifest.margin_s if at_end else 2 * self._manifest.kill_grace_s
+        steady = self._clock.steady()
+        self._ranges.leave(reason, steady, FOR_NODES * min(patience_s, self._end - steady))
         self._later(self._manifest.kill_grace_s, lambda: kin.send(self._packing, signal.SIGKILL))
 
     def _say_goodbye(self, bell: Bell) -> ExitCode:

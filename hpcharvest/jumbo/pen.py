@@ -31,6 +31,8 @@ class Standing:
     """The next one to be won."""
     done: frozenset[Key]
     """Payloads that have an outcome."""
+    records: tuple[Record, ...] = ()
+    """All that was said."""
 
 
 def standing(segments: Iterable[Segment], restart: int, life: int = 0) -> Standing:
@@ -44,7 +46,9 @@ def standing(segments: Iterable[Segment], restart: int, life: int = 0) -> Standi
     taken = max(((one.restart, one.life) for one in records if isinstance(one, RunnerStarted)), default=(-1, 0))
     closed = any(segment.closes for segment in told)
     done = frozenset((record.job, record.attempt) for record in records if isinstance(record, PayloadEnded))
-    return Standing(may_start=not closed and taken < (restart, life), number=len(told), done=done)
+    return Standing(
+        may_start=not closed and taken < (restart, life), number=len(told), done=done, records=tuple(records)
+    )
 
 
 class Pen:

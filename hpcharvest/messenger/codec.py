@@ -33,13 +33,14 @@ class _Mismatch(ValueError):
 
 def to_text(record: Any, **more: Any) -> bytes:
     """Write a dataclass as one JSON object; `more` are keys beside its fields. ValueError: a number is not finite."""
-    return json.dumps(plain(record) | more, allow_nan=False, separators=(",", ":")).encode("ascii")
+    text = json.dumps(plain(record) | more, allow_nan=False, separators=(",", ":"), default=plain)
+    return text.encode("ascii")
 
 
 def plain(record: Any) -> dict[str, Any]:
-    """Give a dataclass as the dictionary that JSON knows; nested dataclasses too."""
+    """Give a dataclass as a dictionary of its fields; dataclasses in them stay what they are. TypeError: it is none."""
     kind: Any = type(record)
-    return {name: _plain_value(getattr(record, name)) for name in _names(kind)}
+    return {name: getattr(record, name) for name in _names(kind)}
 
 
 def parse(text: bytes, where: str) -> Any:
@@ -64,14 +65,6 @@ def decode(kind: type[T], value: Any, where: str) -> T:
 @functools.cache
 def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind))
-
-
-def _plain_value(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return plain(value)
-    if isinstance(value, tuple | list):
-        return [_plain_value(item) for item in value]
-    return value
 
 
 def _refuse_constant(word: str) -> None:

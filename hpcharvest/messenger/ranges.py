@@ -83,6 +83,8 @@ class EventTask:
     """Of one slot."""
     cores: int = 1
     """Of one slot, on each of its nodes."""
+    ranks_per_node: int = 1
+    """Of one slot of `PayloadKind.MPI`."""
     memory_mb: int = 0
     """Of one slot, on each of its nodes; 0: unknown."""
     gpus: int = 0
@@ -98,6 +100,10 @@ class EventTask:
     contained: bool = False
     engine_failure: int = 0
     """Both as in `protocol.Task`."""
+    job_text: str = ""
+    """The server's own dictionary of the job, as JSON, for payloads of `PayloadKind.FILES`."""
+    heartbeat_s: float = 0.0
+    """A payload of that kind whose heartbeat file does not change for so long is hung; 0: nobody looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

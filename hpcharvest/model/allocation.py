@@ -19,6 +19,10 @@ class Allocation:
     tag: str
     """Unique, and part of the batch job's name: by it the batch job is found again if we die before we know its id."""
     jobs: tuple[tuple[JobId, Attempt], ...] = ()
+    event_jobs: tuple[tuple[JobId, Attempt], ...] = ()
+    """Jobs whose event ranges it does with what the others leave free."""
+    wanted: tuple[tuple[JobId, int], ...] = ()
+    """How many ranges of each its runner wants to have been fed, since its start."""
     state: AllocationState = AllocationState.INTENDED
     since: float = 0.0
     created_at: float = 0.0

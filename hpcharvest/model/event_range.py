@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpcharvest.model.ids import AllocationId, BundleId, JobId
-from hpcharvest.model.states import BundleState
+from hpcharvest.model.states import BundleState, RangeState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,19 @@ class EventRange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RangeOutcome:
+    """How a range ended, as its runner told it."""
+
+    id: str
+    state: RangeState
+    """FINISHED, FAILED or FATAL."""
+    cpu_s: float = 0.0
+    cores: int = 1
+    error: str = ""
+    """Of a range that failed: why, in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """The ranges whose outcomes PanDA is told together: those of one archive, or some that failed."""
 
@@ -34,6 +47,8 @@ class Bundle:
     adler32: str = ""
     ranges: int = 0
     """How many it has."""
+    wall_s: float = 0.0
+    """Seconds that they took, one after another: from this it is learnt how many can be done in an allocation."""
     state: BundleState = BundleState.CLOSED
     since: float = 0.0
     """Wall seconds: when it came into its state."""

@@ -46,6 +46,42 @@ class Assigned(JobFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Served(JobFact):
+    """An event-service job: from now on its ranges are asked for, and done in allocations, as this attempt."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangesLost(JobFact):
+    """The server says that we have so many event ranges that never came: nobody can do them while the job lives."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocationLeft(JobFact):
+    """An allocation that was to do its event ranges has ended.
+
+    `started`: whether it ever ran. `useful`: whether any range ended in it. `wished`: whether somebody withdrew it.
+    """
+
+    attempt: Attempt
+    started: bool
+    useful: bool
+    wished: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangesOver(JobFact):
+    """There are no more event ranges of it to be done, and PanDA knows of all that were."""
+
+    attempt: Attempt
+    outcome: PayloadOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PayloadStarted(JobFact):
     """The runner started its payload."""
 
@@ -160,6 +196,14 @@ class SegmentRead(AllocationFact):
     """A segment of its journal was read whole; what it told is in the facts beside this one."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangesWanted(AllocationFact):
+    """Its runner has work for so many event ranges of a job, counted from its start."""
+
+    job: JobId
+    total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,8 @@ class Job:
     """How often an allocation was lost under it. Never counts as a payload's attempt."""
     refusals: int = 0
     """How often an allocation that it belonged to never started: refused, or lost in the queue."""
+    ranges_lost: int = 0
+    """Event ranges that the server gave out, with an answer that never came here."""
     not_before: float = 0.0
     """Wall seconds: when it may be tried again."""
     kill_requested: str = ""

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from hpcharvest.errors import ServerRefused
+from hpcharvest.model.event_range import Bundle, RangeOutcome
 from hpcharvest.model.ids import JobId
+from hpcharvest.model.job import JobSpec
 from hpcharvest.panda import wire
 from hpcharvest.panda.transport import Transport
-from hpcharvest.panda.wire import ServerCommand, ServerJobStatus, UpdateAnswer
+from hpcharvest.panda.wire import RangesAnswer, ServerCommand, ServerJobStatus, UpdateAnswer
 
-__all__ = ["PandaClient", "ServerCommand", "ServerJobStatus", "UpdateAnswer"]
+__all__ = ["PandaClient", "RangesAnswer", "ServerCommand", "ServerJobStatus", "UpdateAnswer"]
 
 _STATUS_CHUNK = 100
 
@@ -79,6 +81,33 @@ class PandaClient:
             data = self._transport.get("job/get_status", wire.encode_status_question(chunk))
             statuses |= wire.decode_statuses(data, chunk)
         return statuses
+
+    def acquire_ranges(self, spec: JobSpec, number: int) -> bytes | None:
+        """Ask for at most `number` event ranges of a job and return the answer as it came; None: there are none.
+
+        From this moment the ranges are ours, and are never handed out again while the job lives: make the answer
+        durable first, then give it to `wire.decode_ranges`.
+        """
+        body = self._transport.post_raw("event/acquire_event_ranges", wire.encode_acquire_ranges(spec, number))
+        return None if wire.no_ranges_in(body) else body
+
+    def available_ranges(self, spec: JobSpec) -> int:
+        """Ask how many event ranges of a job could be had."""
+        data = self._transport.get("event/get_available_event_range_count", wire.encode_range_count(spec))
+        return wire.decode_range_count(data)
+
+    def update_ranges(
+        self, bundles: Sequence[tuple[Bundle, Sequence[RangeOutcome]]], *, objstore_id: int
+    ) -> RangesAnswer:
+        """Report what became of event ranges, `wire.MAX_REPORTED` of them at the most, and return what was said."""
+        call = wire.encode_range_report(bundles, objstore_id=objstore_id)
+        count = sum(len(outcomes) for _, outcomes in bundles)
+        return wire.decode_range_report(self._transport.post("event/update_event_ranges", call), count)
+
+    def range_statuses(self, spec: JobSpec) -> dict[str, bool]:
+        """Ask which ranges the server says that a job has; of each, whether it has heard of its outcome."""
+        data = self._transport.get("event/get_event_range_statuses", wire.encode_range_question(spec))
+        return wire.decode_range_statuses(data, spec.panda_id)
 
     def heartbeat(self, start_time: float, version: str) -> None:
         """Say that we are alive since `start_time` (wall seconds).

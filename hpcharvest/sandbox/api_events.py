@@ -47,7 +47,7 @@ def update_event_ranges(call: Call, *, event_ranges: str, version: int = 0, **_:
             raise ProtocolError(500, UNSERIALISABLE) from error
         return Reply(True, data={"Returns": '"', "Commands": "E"})
     call.desk.books.settle(call.now)
-    returns, commands = call.desk.events.update(items, version)
+    returns, commands = call.desk.events.update(items, version, call.now)
     if flawed:
         raise ProtocolError(500, UNHASHABLE)
     if version == 0:
@@ -75,7 +75,7 @@ def update_single_event_range(
         "cpuConsumptionTime": cpu_consumption_time,
     }
     call.desk.books.settle(call.now)
-    returns, commands = call.desk.events.update([item], 0)
+    returns, commands = call.desk.events.update([item], 0, call.now)
     if returns[0] is False:
         raise DatabaseError(f"event range {event_range_id}: malformed, or its job is not active")
     return Reply(True, data={"Command": json.dumps(commands)})

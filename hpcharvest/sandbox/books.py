@@ -34,6 +34,10 @@ def _nobody_listens(_entry: JobEntry) -> None:
     """Do nothing about an archived job."""
 
 
+def _nothing_more() -> None:
+    """Do nothing about jobs that were added."""
+
+
 class Books:
     """All jobs of the server.
 
@@ -61,8 +65,11 @@ class Books:
         with self._lock:
             self._clear()
 
-    def add(self, jobs: Iterable[Mapping[str, Any]]) -> int:
-        """Activate jobs and say how many; ValueError, and nothing added, if one is incomplete or known already."""
+    def add(self, jobs: Iterable[Mapping[str, Any]], *, then: Callable[[], None] = _nothing_more) -> int:
+        """Activate jobs and say how many; ValueError, and nothing added, if one is incomplete or known already.
+
+        `then` is done before anybody can get them.
+        """
         with self._lock:
             try:
                 entries = [JobEntry.of(job) for job in jobs]
@@ -74,6 +81,7 @@ class Books:
             for entry in entries:
                 self._jobs[entry.panda_id] = entry
                 self._queue(entry)
+            then()
             return len(entries)
 
     def _queue(self, entry: JobEntry) -> None:

@@ -5,7 +5,8 @@
 | `GET /sandbox/books` | the account: jobs by state, deliveries, reports, requests, latency, `cpu_s` |
 | `GET /sandbox/jobs?state=` | every job in detail; all states without `state` |
 | `POST /sandbox/jobs` | a list of dictionaries as `jobs.make_job` makes them, to be activated |
-| `POST /sandbox/events` | a list of `{job_id, n_ranges, jumbo?, events_per_range?}` |
+| `GET /sandbox/events?state=` | every event range with its reports, all states without `state`, and every archive |
+| `POST /sandbox/events` | a list of `{job_id or job, n_ranges, jumbo?, events_per_range?}`; a `job` is activated |
 | `POST /sandbox/commands` | a list of `{harvester_id, command, params?, ack_requested?}` |
 | `POST /sandbox/faults` | a list of rules (`faults.Rule`), put in force after the others; an empty list ends all |
 | `POST /sandbox/reset` | forget everything |
@@ -36,10 +37,15 @@ def routes(desk: Desk) -> list[Route]:
     async def jobs(request: Request) -> JSONResponse:
         return JSONResponse(desk.books.details(request.query_params.get("state", ""), desk.clock()))
 
+    async def events(request: Request) -> JSONResponse:
+        desk.books.settle(desk.clock())
+        return JSONResponse(desk.events.details(request.query_params.get("state", "")))
+
     return [
         Route("/sandbox/books", books, methods=["GET"]),
         Route("/sandbox/jobs", jobs, methods=["GET"]),
         Route("/sandbox/jobs", _taker(lambda items: add_jobs(desk, items)), methods=["POST"]),
+        Route("/sandbox/events", events, methods=["GET"]),
         Route("/sandbox/events", _taker(lambda items: add_events(desk, items)), methods=["POST"]),
         Route("/sandbox/commands", _taker(lambda items: add_commands(desk, items)), methods=["POST"]),
         Route("/sandbox/faults", _taker(lambda items: set_faults(desk, items)), methods=["POST"]),
@@ -53,15 +59,14 @@ def add_jobs(desk: Desk, items: list[Any]) -> dict[str, Any]:
 
 
 def add_events(desk: Desk, items: list[Any]) -> dict[str, Any]:
-    """Make jobs event-service jobs; ValueError names a job that is not there."""
+    """Make jobs event-service jobs, known ones and new ones; ValueError names one that cannot be made."""
     for item in items:
+        more = {key: item[key] for key in ("jumbo", "events_per_range") if key in item}
         try:
-            desk.events.make(
-                item["job_id"],
-                item["n_ranges"],
-                jumbo=item.get("jumbo", False),
-                events_per_range=item.get("events_per_range", 1),
-            )
+            if "job" in item:
+                desk.events.order(item["job"], item["n_ranges"], **more)
+            else:
+                desk.events.make(item["job_id"], item["n_ranges"], **more)
         except KeyError as error:
             raise ValueError(f"events of {item}: {error} is missing or not known") from error
     return {"added": sum(item["n_ranges"] for item in items)}

@@ -10,74 +10,42 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from hpcharvest.sandbox.books import Books
 from hpcharvest.sandbox.ledger import TO_BE_KILLED, JobEntry
-from hpcharvest.sandbox.states import REPORTS_EVENTS, WITH_EVENTS, EventState
+from hpcharvest.sandbox.merging import archives, merge_job
+from hpcharvest.sandbox.pool import Pool, slices
+from hpcharvest.sandbox.ranges import IN_HAND, REPORTED, Range
+from hpcharvest.sandbox.states import REPORTS_EVENTS, WITH_EVENTS, EventState, JobState
+from hpcharvest.sandbox.zips import Zip, Zips
 
 MAX_UPDATES = 100_000
 """Ranges in one call; the rest is answered with null."""
 
-FIRST_ATTEMPT = 3
-_REPORTED = {
-    "running": EventState.RUNNING,
-    "finished": EventState.FINISHED,
-    "failed": EventState.FAILED,
-    "fatal": EventState.FAILED,
-}
-_IN_HAND = frozenset({EventState.SENT, EventState.RUNNING})
+MERGES_FROM = 9_000_000_001
+"""PandaIDs of merge jobs, apart from those that people give."""
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
-class Range:
-    """One row of the table. `owner` is the PandaID it is with; `attempts` counts down."""
+class Name(NamedTuple):
+    """A range's identifier, taken apart."""
 
-    task_id: int
-    file_id: int
+    task: int
+    job: int
+    file: int
     process: int
-    start: int
-    last: int
-    lfn: str
-    guid: str
-    scope: str
-    owner: int | None = None
-    attempts: int = FIRST_ATTEMPT
-    state: EventState = EventState.READY
-    error: str | None = None
-    dialog: str | None = None
-    finished_reports: int = 0
+    attempt: int
 
     @property
-    def name(self) -> str:
-        """The identifier under which it is with its owner."""
-        return f"{self.task_id}-{self.owner}-{self.file_id}-{self.process}-{self.attempts}"
-
-    def served(self) -> dict[str, Any]:
-        """Give it as `acquire_event_ranges` does."""
-        return {
-            "eventRangeID": self.name,
-            "startEvent": self.start,
-            "lastEvent": self.last,
-            "LFN": self.lfn,
-            "GUID": self.guid,
-            "scope": self.scope,
-        }
-
-
-@dataclass(kw_only=True, slots=True)
-class Pool:
-    """The ranges of one job set."""
-
-    task_id: int
-    ready: deque[Range] = field(default_factory=deque)
+    def row(self) -> tuple[int, int, int]:
+        """What names the range whoever has it."""
+        return self.task, self.file, self.process
 
 
 class EventTable:
-    """All ranges of the server; its lock is apart from that of the books."""
+    """All ranges of the server. Its lock is apart from that of the books, and taken after it where both are."""
 
     def __init__(self, books: Books) -> None:
         self._books = books
@@ -92,7 +60,17 @@ class EventTable:
             self._pools: dict[int, Pool] = {}
             self._held: dict[int, list[Range]] = {}
             self._jumbo: set[int] = set()
+            self._zips = Zips()
+            self._finished: Counter[str] = Counter()
             self._files = 0
+            self._merges = 0
+
+    def order(self, job: Mapping[str, Any], n_ranges: int, *, jumbo: bool = False, events_per_range: int = 1) -> None:
+        """Activate a job that is an event-service job from the first. ValueError as `Books.add`."""
+        self._books.add(
+            [job],
+            then=lambda: self.make(job["PandaID"], n_ranges, jumbo=jumbo, events_per_range=events_per_range),
+        )
 
     def make(self, job_id: int, n_ranges: int, *, jumbo: bool = False, events_per_range: int = 1) -> None:
         """Make a job an event-service job with so many ranges, spread evenly over its inputs.
@@ -103,39 +81,22 @@ class EventTable:
             entry = self._books.entry(job_id)
             if entry is None:
                 raise KeyError(job_id)
-            entry.serve_events()
+            step = entry.serve_events(jumbo=jumbo)
             if jumbo:
                 self._jumbo.add(job_id)
-            pool = self._pools.setdefault(entry.jobset_id, Pool(task_id=entry.task_id))
-            made = list(self._make(entry, n_ranges, events_per_range))
+            pool = self._pools.setdefault(entry.jobset_id, Pool(entry=entry))
+            pool.step = pool.step or step
+            made = list(slices(entry, n_ranges, events_per_range, self._files + 1))
+            self._files = max((one.file_id for one in made), default=self._files)
+            self._ranges.update({(one.task_id, one.file_id, one.process): one for one in made})
             random.Random(job_id).shuffle(made)  # noqa: S311 - the server does not sort; nothing is guarded here
+            pool.members.extend(made)
             pool.ready.extend(made)
-
-    def _make(self, entry: JobEntry, n_ranges: int, events_per_range: int) -> Iterable[Range]:
-        job = json.loads(entry.wire)
-        names = job["inFiles"].split(",")
-        guids, scopes = job["GUID"].split(","), job["scopeIn"].split(",")
-        for at, lfn in enumerate(names):
-            self._files += 1
-            count = n_ranges * (at + 1) // len(names) - n_ranges * at // len(names)
-            for process in range(1, count + 1):
-                one = Range(
-                    task_id=entry.task_id,
-                    file_id=self._files,
-                    process=process,
-                    start=(process - 1) * events_per_range + 1,
-                    last=process * events_per_range,
-                    lfn=lfn,
-                    guid=guids[at],
-                    scope=scopes[at],
-                )
-                self._ranges[one.task_id, one.file_id, one.process] = one
-                yield one
 
     def _pools_of(self, job_id: int, jobset_id: int, task_id: int | None) -> list[Pool]:
         """Give where a job may take from: the whole task for a jumbo job, else its job set."""
         if job_id in self._jumbo:
-            return [pool for pool in self._pools.values() if pool.task_id == task_id]
+            return [pool for pool in self._pools.values() if pool.entry.task_id == task_id]
         pool = self._pools.get(jobset_id)
         return [pool] if pool is not None else []
 
@@ -150,8 +111,7 @@ class EventTable:
                 while pool.ready and len(got) < n_ranges:
                     got.append(pool.ready.popleft())
             for one in got:
-                one.owner = job_id
-                one.state = EventState.SENT
+                one.hand_out(job_id)
             self._held.setdefault(job_id, []).extend(got)
             return [one.served() for one in got]
 
@@ -161,7 +121,7 @@ class EventTable:
             return sum(len(pool.ready) for pool in self._pools_of(job_id, jobset_id, task_id))
 
     def update(
-        self, items: Iterable[Mapping[str, Any]], version: int
+        self, items: Iterable[Mapping[str, Any]], version: int, now: float = 0.0
     ) -> tuple[list[bool | None], dict[str, str | None]]:
         """Take reports and give, for each, true, false or null, and for each PandaID the command.
 
@@ -170,59 +130,102 @@ class EventTable:
         with self._lock:
             returns: list[bool | None] = []
             commands: dict[str, str | None] = {}
-            for item in _flatten(items):
+            archives_of: dict[tuple[int, int], Zip] = {}
+            for item, said in _flatten(items):
                 if len(returns) >= MAX_UPDATES:
                     returns.append(None)
                     continue
-                returns.append(self._update(item, commands, ready_too=version == 2))
+                name = _numbers(item)
+                answer = None if name is None else self._refused(name, item, commands)
+                if name is None or answer is not True:
+                    self._note(name, item, now)
+                    returns.append(answer if name else False)
+                    continue
+                in_zip = None
+                if said is not None:  # once for a chunk and a job, not for each of its ranges
+                    key = id(said), name.job
+                    in_zip = archives_of.get(key) or self._zips.register(name.job, said)
+                    archives_of[key] = in_zip
+                self._report(name, item, in_zip, now, ready_too=version == 2)
+                returns.append(True)
             return returns, commands
 
-    def _update(self, item: Mapping[str, Any], commands: dict[str, str | None], *, ready_too: bool) -> bool | None:
-        try:
-            task, job_id, file_id, process, attempt = (int(part) for part in item["eventRangeID"].split("-"))
-            status = item["eventStatus"]
-        except (KeyError, ValueError, TypeError, AttributeError):
-            return False
+    def _refused(self, name: Name, item: Mapping[str, Any], commands: dict[str, str | None]) -> bool | None:
+        """Say whether a report is taken (true), passed over (null) or refused (false), and note its job's command."""
+        status = item.get("eventStatus")
         if status == "transferring":
             return None
-        if status not in _REPORTED:
+        if status not in REPORTED:
             return False
-        entry = self._books.entry(job_id)
+        entry = self._books.entry(name.job)
         if entry is None or entry.state not in REPORTS_EVENTS:
-            commands[str(job_id)] = TO_BE_KILLED
+            commands[str(name.job)] = TO_BE_KILLED
             return False
-        commands[str(job_id)] = entry.command
-        one = self._ranges.get((task, file_id, process))
-        if one is None or one.attempts != attempt:
-            return True
-        fresh = ready_too and one.state is EventState.READY
-        if fresh:
-            self._take(one, job_id)
-        if one.owner == job_id:
-            _report(one, entry, item, changeable=fresh or one.state in _IN_HAND)
+        commands[str(name.job)] = entry.command
         return True
+
+    def _note(self, name: Name | None, item: Any, now: float) -> None:
+        """Remember a report that is refused, as its job may not report any more."""
+        one = self._ranges.get(name.row) if name else None
+        if one is not None and item.get("eventStatus") == "finished":
+            self._tell(one, item, None, now, changeable=False)
+
+    def _report(self, name: Name, item: Mapping[str, Any], in_zip: Zip | None, now: float, *, ready_too: bool) -> None:
+        """Write a report down. One under a name that the range has no more is only remembered."""
+        one = self._ranges.get(name.row)
+        if one is None:
+            return
+        fresh = ready_too and one.state is EventState.READY and one.attempts == name.attempt
+        if fresh:
+            self._take(one, name.job)
+        mine = one.attempts == name.attempt and one.owner == name.job
+        done = self._tell(one, item, in_zip, now, changeable=mine and (fresh or one.state in IN_HAND))
+        entry = self._books.entry(name.job)
+        if done and entry is not None:
+            entry.ranges_done += 1
+
+    def _tell(self, one: Range, item: Mapping[str, Any], in_zip: Zip | None, now: float, *, changeable: bool) -> bool:
+        """Tell a range of a report, count it, and say whether the range is finished by it."""
+        again = one.told_again
+        done = one.report(item, in_zip, now, changeable=changeable)
+        if item["eventStatus"] == "finished":
+            self._finished["reports"] += 1
+            self._finished["void"] += not done
+            self._finished["again"] += one.told_again - again
+        return done
 
     def _take(self, one: Range, job_id: int) -> None:
         """Give a ready range to a job that reports on it without having asked for it."""
-        for pool in self._pools.values():
-            if one in pool.ready:
-                pool.ready.remove(one)
-        one.owner = job_id
+        self._pools[one.jobset_id].ready.remove(one)
+        one.hand_out(job_id)
         self._held.setdefault(job_id, []).append(one)
 
     def release(self, entry: JobEntry) -> None:
-        """Take back from an ended job what it did not do: such a range is ready again with one attempt less."""
+        """Take back from an ended job what it did not do, and let merge jobs follow where all is done."""
         with self._lock:
-            pool = self._pools.get(entry.jobset_id)
+            pools = {entry.jobset_id: self._pools[entry.jobset_id]} if entry.jobset_id in self._pools else {}
             for one in self._held.pop(entry.panda_id, []):
-                if one.state is EventState.FINISHED:
-                    one.state = EventState.DONE
-                elif one.state in _IN_HAND | {EventState.FAILED} and pool is not None:
-                    one.attempts -= 1
-                    one.owner = None
-                    one.state = EventState.READY if one.attempts > 0 else EventState.FATAL
-                    if one.state is EventState.READY:
-                        pool.ready.append(one)
+                pool = pools[one.jobset_id] = self._pools[one.jobset_id]
+                one.release()
+                if one.state is EventState.READY:
+                    pool.ready.append(one)
+            if entry.state is JobState.FINISHED:
+                for pool in pools.values():
+                    self._merge(pool, entry)
+
+    def _merge(self, pool: Pool, entry: JobEntry) -> None:
+        """Let the merge job follow if it is due; with an archive that is nowhere the job hangs in holding."""
+        if not pool.due or pool.step is None:
+            return
+        pool.merged = True
+        if not all(one.placed for one in archives(pool.members)):
+            entry.state, entry.archived_at = JobState.HOLDING, None
+            return
+        if entry.panda_id not in self._jumbo:
+            entry.state, entry.sub_status = JobState.MERGING, "es_merge"
+        job = json.loads(pool.entry.wire)
+        self._books.add([merge_job(MERGES_FROM + self._merges, job, pool.entry.site, pool.step, pool.members)])
+        self._merges += 1
 
     def statuses(self, panda_ids: Iterable[int]) -> dict[str, dict[str, dict[str, Any]]]:
         """Give what each job's ranges are at, by PandaID and range."""
@@ -235,37 +238,48 @@ class EventTable:
                     answer.setdefault(str(one.owner), {})[one.name] = row
             return answer
 
+    def details(self, state: str = "") -> dict[str, list[dict[str, Any]]]:
+        """Give every range in a state, or every range for the empty string, and all archives."""
+        with self._lock:
+            wanted = [one for one in self._ranges.values() if state in {"", one.state.name.lower()}]
+            return {"ranges": [one.detail() for one in wanted], "zips": self._zips.details()}
+
     def summary(self) -> dict[str, Any]:
-        """Count the ranges by state, and those that were reported finished more than once."""
+        """Count the ranges by state, and what a client should not do to them.
+
+        `finished_again`: ranges that were reported finished more than once under one name; `finished_void`: all reports
+        that changed nothing, also those under an older name and those of a job that had ended; `unanswered`: how often
+        a range was handed out, and nothing came of it.
+        """
         with self._lock:
             ranges = self._ranges.values()
+            in_sent = sum(1 for one in ranges if one.state is EventState.SENT)
             return {
                 "ranges": len(ranges),
                 "states": dict(Counter(one.state.name.lower() for one in ranges)),
-                "finished_reports": sum(one.finished_reports for one in ranges),
-                "finished_again": sum(1 for one in ranges if one.finished_reports > 1),
+                "handed_out": sum(one.handed_out for one in ranges),
+                "unanswered": in_sent + sum(one.unanswered for one in ranges),
+                "finished_reports": self._finished["reports"],
+                "finished_void": self._finished["void"],
+                "finished_again": self._finished["again"],
+                **self._zips.summary(),
             }
 
 
-def _flatten(items: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
-    """Give the ranges of every chunk, and those that stand alone."""
+def _numbers(item: Any) -> Name | None:
+    """Read the name in a report; None: it is none."""
+    try:
+        return Name(*map(int, item["eventRangeID"].split("-")))
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _flatten(items: Iterable[Any]) -> Iterator[tuple[Any, Mapping[str, Any] | None]]:
+    """Give the ranges of every chunk, each with what is said of the chunk's archive, and those that stand alone."""
     for item in items:
         if isinstance(item, Mapping) and "eventRanges" in item:
-            yield from item["eventRanges"]
+            said = item.get("zipFile")
+            known = said if isinstance(said, Mapping) and "lfn" in said else None
+            yield from ((one, known) for one in item["eventRanges"])
         else:
-            yield item
-
-
-def _report(one: Range, entry: JobEntry, item: Mapping[str, Any], *, changeable: bool) -> None:
-    """Write down a report about a range that is with this job."""
-    state = _REPORTED[item["eventStatus"]]
-    if state is EventState.FINISHED:
-        one.finished_reports += 1
-    if not changeable:
-        return
-    one.state = state
-    one.error, one.dialog = item.get("errorCode"), item.get("errorDiag")
-    if item["eventStatus"] == "fatal":
-        one.attempts = 1
-    if state is EventState.FINISHED:
-        entry.ranges_done += 1
+            yield item, None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcharvest.sandbox.adder import Expected
+from hpcharvest.sandbox.definition import MergeStep, event_service
 from hpcharvest.sandbox.jobs import ROUTING_KEY
 from hpcharvest.sandbox.states import ARCHIVED, FINAL, JobState
 
@@ -112,13 +113,12 @@ class JobEntry:
             wire=json.dumps({key: value for key, value in job.items() if key != ROUTING_KEY}),
         )
 
-    def serve_events(self) -> None:
-        """Make it an event-service job, from the next time it is handed out."""
-        job = json.loads(self.wire)
-        job["eventService"] = "True"
-        job["prodDBlockTokenForOutput"] = job["destinationDBlockToken"]
+    def serve_events(self, *, jumbo: bool = False) -> MergeStep | None:
+        """Make it an event-service job, from the next time it is handed out; give the merge step that it names."""
+        job, step = event_service(json.loads(self.wire), jumbo=jumbo)
         self.wire = json.dumps(job)
         self.expected = Expected.of(job)
+        return step
 
     @property
     def double_reports(self) -> int:

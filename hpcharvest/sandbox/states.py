@@ -18,6 +18,8 @@ class JobState(StrEnum):
     TRANSFERRING = "transferring"
     HOLDING = "holding"
     FINISHED = "finished"
+    MERGING = "merging"
+    """An event-service job whose job set is done, and is with a merge job now."""
     FAILED = "failed"
     CANCELLED = "cancelled"
     CLOSED = "closed"
@@ -38,7 +40,7 @@ REPORTABLE = frozenset(
 FINAL = frozenset({JobState.FINISHED, JobState.FAILED})
 """The reports that put a job to holding, for the adder to judge."""
 
-ARCHIVED = frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELLED, JobState.CLOSED})
+ARCHIVED = frozenset({JobState.FINISHED, JobState.MERGING, JobState.FAILED, JobState.CANCELLED, JobState.CLOSED})
 """Nothing follows; an update of such a job is answered with `tobekilled`."""
 
 WITH_EVENTS = frozenset({JobState.SENT, JobState.STARTING, JobState.RUNNING})

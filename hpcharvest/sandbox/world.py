@@ -108,6 +108,18 @@ class World:
         """Give jobs to the PanDA server, activated."""
         self._call("/sandbox/jobs", list(jobs))
 
+    def submit_events(
+        self, job: dict[str, Any], n_ranges: int, *, events_per_range: int = 1, jumbo: bool = True
+    ) -> None:
+        """Give an event-service job to the PanDA server, activated, its inputs cut into so many event ranges."""
+        order = {"job": job, "n_ranges": n_ranges, "events_per_range": events_per_range, "jumbo": jumbo}
+        self._call("/sandbox/events", order)
+
+    def events(self) -> dict[str, list[dict[str, Any]]]:
+        """Give all `ranges` with every report that they are finished, and all `zips`."""
+        found: dict[str, list[dict[str, Any]]] = self._call("/sandbox/events")
+        return found
+
     def faults(self, rules: list[dict[str, Any]]) -> None:
         """Tell the server how to fail; an empty list ends it."""
         self._call("/sandbox/faults", rules)

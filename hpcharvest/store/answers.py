@@ -1,4 +1,4 @@
-"""The server's answers to requests for jobs, kept as they came: a crash before they are parsed loses no job."""
+"""The server's answers about jobs and event ranges, kept as they came: a crash before they are parsed loses none."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Answers:
         self._connections = connections
 
     def unread(self) -> list[Answer]:
-        """Read the answers whose jobs are not durable yet, by id."""
+        """Read the answers of which not all is durable yet, by id."""
         question = select(answers).where(answers.c.read == false()).order_by(answers.c.id)
         with self._connections.reading() as connection:
             return [
-                Answer(id=row.id, queue=row.queue, at=row.at, body=bytes(row.body))
+                Answer(id=row.id, queue=row.queue, at=row.at, body=bytes(row.body), job=row.job_id)
                 for row in connection.execute(question)
             ]
 
@@ -39,7 +39,8 @@ def write(connection: Connection, changes: Changes) -> None:
     """Write answers, then mark those that were read."""
     if changes.answers:
         rows = [
-            {"id": one.id, "queue": one.queue, "at": one.at, "read": False, "body": one.body} for one in changes.answers
+            {"id": one.id, "queue": one.queue, "at": one.at, "read": False, "body": one.body, "job_id": one.job}
+            for one in changes.answers
         ]
         connection.execute(_upsert(connection.dialect.name), rows)
     if changes.answers_read:

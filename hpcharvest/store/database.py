@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Self
 
-from hpcharvest.store import allocations, answers, inbox, jobs, journal, outbox
+from hpcharvest.store import allocations, answers, bundles, event_ranges, inbox, jobs, journal, outbox
 from hpcharvest.store.changes import Changes
 from hpcharvest.store.connections import Connections, connect
 from hpcharvest.store.file_systems import NetworkPolicy
 from hpcharvest.store.purge import purge
 from hpcharvest.store.upgrade import upgrade
 
-_WRITERS = (jobs.write, allocations.write, outbox.write, answers.write, inbox.write, journal.write)
+_WRITERS = (
+    *(jobs.write, allocations.write, event_ranges.write, bundles.write),
+    *(outbox.write, answers.write, inbox.write, journal.write),
+)
 
 
 class Database:
@@ -28,6 +31,8 @@ class Database:
         self.inbox = inbox.Inbox(connections)
         self.journal = journal.Journal(connections)
         self.answers = answers.Answers(connections)
+        self.event_ranges = event_ranges.EventRanges(connections)
+        self.bundles = bundles.Bundles(connections)
 
     @classmethod
     def open(cls, url: str, *, network_file_system: NetworkPolicy = "refuse", may_upgrade: bool = True) -> Self:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hpcharvest.model.states import JobState
+from hpcharvest.model.states import JobState, RangeState
 
 Number = BigInteger().with_variant(Integer, "sqlite")
 """64 bits in both: SQLite's INTEGER has them, and only under that name a primary key is the table's own order."""
@@ -142,8 +142,97 @@ answers = Table(
     Column("at", Double, nullable=False),
     Column("read", Boolean, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("job_id", Number),  # whose event ranges they are; null: these are jobs
 )
 Index("answers_by_read", answers.c.read)
+
+event_ranges = Table(
+    # A job may have a million: no row is ever read but for a feed, a bundle or a page.
+    "event_ranges",
+    metadata,
+    Column("job_id", Number, primary_key=True, autoincrement=False),
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("file", Integer, nullable=False),
+    Column("first_event", Number, nullable=False),
+    Column("last_event", Number, nullable=False),
+    Column("allocation_id", Number),
+    Column("feed", Integer),
+    Column("bundle_id", Number),
+    Column("told", Boolean),
+    Column("cpu_s", Double),
+    Column("cores", Integer),
+    Column("error", Words),
+    sqlite_with_rowid=False,  # found by their names, one by one
+)
+READY = event_ranges.c.state == literal(RangeState.READY.value, literal_execute=True)
+FED = event_ranges.c.state == literal(RangeState.FED.value, literal_execute=True)
+IN_BUNDLE = event_ranges.c.bundle_id.is_not(None)
+"""Literal, as above. `told`: whether PanDA took the outcome; null: it was not told, or did not look at it."""
+Index(
+    "event_ranges_ready",
+    event_ranges.c.job_id,
+    event_ranges.c.file,
+    event_ranges.c.first_event,
+    event_ranges.c.id,
+    sqlite_where=READY,
+    postgresql_where=READY,
+)
+Index(
+    "event_ranges_fed",
+    event_ranges.c.allocation_id,
+    event_ranges.c.feed,
+    sqlite_where=FED,
+    postgresql_where=FED,
+)
+Index("event_ranges_by_bundle", event_ranges.c.bundle_id, sqlite_where=IN_BUNDLE, postgresql_where=IN_BUNDLE)
+
+range_files = Table(
+    "range_files",
+    metadata,
+    Column("job_id", Number, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("lfn", Text, nullable=False),
+    Column("guid", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+)
+
+range_counts = Table(
+    # How many ranges are where: moved together with them, as counting a million takes long. Allocation 0: none.
+    "range_counts",
+    metadata,
+    Column("job_id", Number, primary_key=True, autoincrement=False),
+    Column("allocation_id", Number, primary_key=True, autoincrement=False),
+    Column("state", Text, primary_key=True),
+    Column("number", Number, nullable=False),
+)
+
+feeds = Table(
+    "feeds",
+    metadata,
+    Column("allocation_id", Number, primary_key=True, autoincrement=False),
+    Column("job_id", Number, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("first", Number, nullable=False),
+    Column("size", Number, nullable=False),
+    Column("last", Boolean, nullable=False),
+)
+
+bundles = Table(
+    "bundles",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=False),
+    Column("job_id", Number, nullable=False),
+    Column("allocation_id", Number, nullable=False),
+    Column("archive", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("not_before", Double, nullable=False),
+    Column("rest", Text, nullable=False),
+)
+Index("bundles_by_job", bundles.c.job_id, bundles.c.state)
+Index("bundles_by_allocation", bundles.c.allocation_id, bundles.c.archive)
+Index("bundles_by_state", bundles.c.state)
 
 
 def upsert(dialect: str, table: Table, *, newer: str = "") -> Any:

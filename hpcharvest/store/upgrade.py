@@ -16,7 +16,7 @@ from hpcharvest.store.schema import metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest version that we know; a test compares it with alembic's head."""
 
 _LOCK = 0x6870_6368

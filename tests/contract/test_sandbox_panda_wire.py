@@ -302,3 +302,23 @@ def test_the_process_says_when_it_listens_and_ends_cleanly(tmp_path: Path) -> No
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def test_every_event_range_and_every_archive_can_be_looked_at(server: SandboxServer) -> None:
+    control(server, "events", {"job": job(5, taskID=7, jobsetID=9), "n_ranges": 3, "jumbo": True})
+    assert acquire(server) == [5]
+    asked = {"job_id": 5, "jobset_id": 9, "task_id": 7, "n_ranges": 2}
+    names = [one["eventRangeID"] for one in call(server, "event/acquire_event_ranges", asked)["data"]]
+    done = [{"eventRangeID": names[0], "eventStatus": "finished"}]
+    chunk = {"zipFile": {"lfn": "a.tar", "objstoreID": 1}, "eventRanges": done}
+    said = requests.post(
+        f"{server.url}/api/v1/event/update_event_ranges",
+        json={"event_ranges": json.dumps([chunk]), "version": 1},
+        timeout=60,
+    )
+    assert said.status_code == 500
+    told = requests.get(f"{server.url}/sandbox/events", timeout=60).json()
+    assert sorted(one["state"] for one in told["ranges"]) == ["finished", "ready", "sent"]
+    assert [(one["lfn"], one["reports"]) for one in told["zips"]] == [("a.tar", 1)]
+    sent = requests.get(f"{server.url}/sandbox/events?state=sent", timeout=60).json()["ranges"]
+    assert [one["name"] for one in sent] == [names[1]]

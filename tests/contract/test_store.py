@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -38,29 +35,7 @@ from hpcharvest.store.schema import metadata
 from hpcharvest.store.upgrade import configuration
 from tests.services import postgresql
 
-BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))]
 LARGE = JobId(6_812_345_678_901)
-_numbers = count(1)
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    with postgresql.cluster() as url:
-        yield url
-
-
-@pytest.fixture(params=BOTH)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/store.db"
-    return postgresql.new_database(request.getfixturevalue("server"), f"store_{next(_numbers)}")
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    opened = Database.open(url)
-    yield opened
-    opened.close()
 
 
 def a_job(
@@ -376,7 +351,7 @@ def test_the_migrations_make_the_tables_of_the_schema(database: Database) -> Non
 
 @pytest.mark.needs("postgresql")
 def test_a_broken_connection_is_transient_and_the_commit_may_be_repeated(server: str) -> None:
-    url = postgresql.new_database(server, f"store_{next(_numbers)}")
+    url = postgresql.new_database(server, "store_broken")
     database = Database.open(url)
     with psycopg.connect(server, autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hpcharvest'")

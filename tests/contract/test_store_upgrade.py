@@ -122,4 +122,4 @@ def test_the_indexes_are_those_of_the_schema(tmp_path: Path) -> None:
         found.append(connection.execute(question).fetchall())
         connection.close()
     assert found[0] == found[1]
-    assert len(found[0]) == 6
+    assert len(found[0]) == 12

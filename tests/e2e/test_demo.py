@@ -72,6 +72,25 @@ def test_all_agree_although_the_controller_is_killed(temporary: Path) -> None:
     assert list(temporary.glob("hpcharvest-demo-*")) == []
 
 
+@pytest.mark.timeout(240)
+def test_every_range_of_a_jumbo_job_is_finished_once_although_a_node_is_lost(temporary: Path) -> None:
+    done = demo("--jobs", "1", "--events", "2", "--ranges", "24", "--output", "json", temporary=temporary)
+    assert done.returncode == 0, done.stderr + done.stdout
+    told: dict[str, Any] = json.loads(done.stdout)
+    (jumbo,) = told["jumbo"]
+    assert (jumbo["verdict"], jumbo["ranges"], jumbo["events"], jumbo["killed"]) == ("agrees", 24, 120, 1)
+    assert jumbo["allocations"] > 1
+    assert jumbo["begun_again"] <= 2  # what was under way in two slots
+    assert "1 of them killed, each finished exactly once" in told["verdict"]
+    assert "in the middle of event ranges" in done.stderr
+
+
+def test_too_few_ranges_are_refused(temporary: Path) -> None:
+    done = demo("--ranges", "5", temporary=temporary)
+    assert done.returncode == 2
+    assert "--ranges must be 0, or 20 at least" in done.stderr
+
+
 def test_a_ctrl_c_leaves_nothing_behind(temporary: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "--jobs", "2", "--events", "500"],

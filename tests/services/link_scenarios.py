@@ -195,6 +195,28 @@ def node_closes(node: AtNode) -> None:
     assert not node.link.fresh()
 
 
+def head_node_goes(head: AtHead) -> None:
+    head.until_here("n1")
+    for _ in range(20):
+        head.link.send("n1", LARGE)
+    head.until_gone("n1")
+
+
+def node_node_goes(node: AtNode) -> None:
+    node.until(lambda: node.greeted, "a head")
+
+
+def head_head_goes(head: AtHead) -> None:
+    head.until_here("n1", "n2")
+
+
+def node_head_goes(node: AtNode) -> None:
+    node.until(lambda: node.greeted, "a head")
+    for number in range(20):
+        node.link.send(Told(number=number, job=1, failed=LARGE.ranges))
+    node.until(lambda: not node.link.connected, "the end")
+
+
 def head_killed(head: AtHead) -> None:
     head.until_here("n1", "n2")
     head.link.send("n1", Leave(reason="", left_s=0.0))
@@ -240,6 +262,8 @@ SCENARIOS: Final = {
     "to a node that is gone nothing happens": Scenario(head=head_nobody, node=node_nobody, nodes=1),
     "a node that was dropped comes again": Scenario(head=head_drop, node=node_drop, nodes=2),
     "what the head said last comes, and its end is seen": Scenario(head=head_closes, node=node_closes, nodes=2),
+    "a node may go while much is on its way to it": Scenario(head=head_node_goes, node=node_node_goes, nodes=1),
+    "the head may go while much is on its way to it": Scenario(head=head_head_goes, node=node_head_goes, nodes=2),
 }
 KILLED: Final = Scenario(head=head_killed, node=node_killed, nodes=2)
 """Not for an MPI without ULFM, which ends all when one ends."""

@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO  job 7: received\n")
 def logging_restored() -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("hpcharvest")
     before = (list(root.handlers), root.level, ours.level)
+    told = (logging.logThreads, logging.logProcesses, logging.logMultiprocessing)
     root.handlers = []
     yield
     for handler in root.handlers:
@@ -31,6 +33,7 @@ def logging_restored() -> Iterator[None]:
     root.handlers, level, our_level = before
     root.setLevel(level)
     ours.setLevel(our_level)
+    logging.logThreads, logging.logProcesses, logging.logMultiprocessing = told
 
 
 @pytest.mark.usefixtures("logging_restored")
@@ -46,6 +49,20 @@ def test_the_log_is_private_and_utc(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_each_line_has_its_own_second() -> None:
+    written = log.LineFormatter()
+
+    def line(second: float) -> str:
+        return written.format(logging.makeLogRecord({"msg": "x", "levelname": "INFO", "created": second}))
+
+    assert [line(second) for second in (0.0, 0.9, 1.0, 0.0)] == [
+        "1970-01-01T00:00:00Z INFO  x",
+        "1970-01-01T00:00:00Z INFO  x",
+        "1970-01-01T00:00:01Z INFO  x",
+        "1970-01-01T00:00:00Z INFO  x",
+    ]
+
+
 @pytest.mark.usefixtures("logging_restored")
 def test_nobody_can_put_a_line_into_the_log(tmp_path: Path) -> None:
     file = tmp_path / "log"
@@ -58,17 +75,22 @@ def test_nobody_can_put_a_line_into_the_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("logging_restored")
-def test_a_log_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+def test_a_log_that_was_moved_away_is_made_anew_at_the_next_look(tmp_path: Path) -> None:
     file = tmp_path / "log"
     log.set_up(file, "INFO")
     ours = logging.getLogger("hpcharvest")
+    [handler] = logging.getLogger().handlers
+    assert isinstance(handler, log.PrivateFile)
 
     ours.info("before")
     file.rename(tmp_path / "log.1")
+    handler.next_look = time.monotonic() + 1000
+    ours.info("at once")
+    handler.next_look = time.monotonic()
     ours.info("after")
 
-    assert "before" in (tmp_path / "log.1").read_text()
-    assert "after" in file.read_text()
+    assert re.findall("before|at once|after", (tmp_path / "log.1").read_text()) == ["before", "at once"]
+    assert re.findall("before|at once|after", file.read_text()) == ["after"]
 
 
 def test_a_log_that_cannot_be_opened_is_a_wrong_configuration(tmp_path: Path) -> None:
@@ -84,6 +106,23 @@ def test_a_moment_to_die_at_is_well_formed(moment: str, tmp_path: Path) -> None:
 
     assert told.exit_code == 2
     assert "3:before or 12:after" in told.stderr
+
+
+def test_what_is_imported_for_good_is_not_looked_through_for_garbage_and_what_comes_later_is() -> None:
+    program = """
+import gc
+from hpcharvest.cli.run import for_good
+with for_good():
+    import decimal
+    assert not gc.isenabled()
+assert gc.isenabled()
+print(gc.get_freeze_count() > 0, any(one is decimal.Decimal for one in gc.get_objects()))
+later = []
+print(any(one is later for one in gc.get_objects()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["True", "False", "True"]
 
 
 @pytest.mark.parametrize(

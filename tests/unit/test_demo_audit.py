@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from hpcharvest.cli.demo.audit import Booked, Content, Disagreement, Evidence, Kept, Order, Physics, audit
+from hpcharvest.cli.demo.audit import Booked, Evidence, Kept, Order, Physics, audit
+from hpcharvest.cli.demo.findings import Content, Disagreement
 from hpcharvest.model.states import JobState
 from hpcharvest.sandbox.states import JobState as ServerState
 

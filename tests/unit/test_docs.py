@@ -17,7 +17,14 @@ from hpcharvest.cli.main import main
 from hpcharvest.config.loader import load
 from hpcharvest.messenger.protocol import ExitCode
 from hpcharvest.model import facts
-from hpcharvest.model.states import AllocationOutcome, AllocationState, JobState, PayloadResult
+from hpcharvest.model.states import (
+    AllocationOutcome,
+    AllocationState,
+    BundleState,
+    JobState,
+    PayloadResult,
+    RangeState,
+)
 from hpcharvest.sandbox.faults import Kind
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +138,52 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 )
 def test_every_state_and_outcome_is_explained(member: Enum) -> None:
     assert f"| `{member.value}` |" in PAGES["docs/concepts.md"]
+
+
+@pytest.mark.parametrize("member", [one for life in (RangeState, BundleState) for one in life], ids=repr)
+def test_every_state_of_ranges_and_bundles_is_explained(member: Enum) -> None:
+    assert f"| `{member.value}` |" in PAGES["docs/event-ranges.md"]
+
+
+FAILURE = re.compile(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
+FAILURES: Final = {int(number): tests for number, _, _, tests in FAILURE.findall(PAGES["docs/failures.md"])}
+TEST_ID = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+
+
+def missing_tests(cell: str) -> list[str]:
+    """Give the tests that a cell names and that are not there; a cell that names none has to say so."""
+    named = TEST_ID.findall(cell)
+    if not named:
+        return [] if cell == "**not yet**" else [cell]
+    return [f"{path}::{test}" for path, test in named if not defines(ROOT / path, test)]
+
+
+def defines(path: Path, test: str) -> bool:
+    return path.is_file() and re.search(rf"^def {test}\(", path.read_text(), re.MULTILINE) is not None
+
+
+def test_the_list_of_failures_is_whole() -> None:
+    assert list(FAILURES) == list(range(1, len(FAILURES) + 1))
+    assert len(FAILURES) >= 18
+
+
+@pytest.mark.parametrize("number", FAILURES)
+def test_every_failure_has_its_tests_or_says_that_it_has_none(number: int) -> None:
+    assert missing_tests(FAILURES[number]) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "missing"),
+    [
+        ("**not yet**", 0),
+        ("soon", 1),
+        ("`tests/unit/test_docs.py::test_the_list_of_failures_is_whole`", 0),
+        ("`tests/unit/test_docs.py::test_the_list`", 1),
+        ("`tests/unit/test_docs.py::test_the_list_of_failures_is_whole`<br>`tests/unit/test_nothing.py::test_x`", 1),
+    ],
+)
+def test_a_test_that_is_not_there_is_missed(cell: str, missing: int) -> None:
+    assert len(missing_tests(cell)) == missing
 
 
 def test_every_fact_is_named() -> None:

@@ -12,7 +12,15 @@ from hpcharvest.model.ids import AllocationId, Attempt, JobId
 from hpcharvest.model.job import Job, JobSpec
 from hpcharvest.model.report import Report
 from hpcharvest.model.shape import Shape
-from hpcharvest.model.states import AllocationOutcome, AllocationState, BatchState, JobState, ReportState
+from hpcharvest.model.states import (
+    AllocationOutcome,
+    AllocationState,
+    BatchState,
+    BundleState,
+    JobState,
+    RangeState,
+    ReportState,
+)
 
 THEN = 1_795_226_584.0
 NOW = THEN + 12
@@ -135,6 +143,21 @@ def test_a_job_that_is_to_be_stopped_says_so() -> None:
     assert told == (
         f"job 7 runs {SINCE} in allocation 3 on n1, last heard of 5 s ago; it is to be stopped on request of ann"
     )
+
+
+def test_a_job_whose_ranges_are_done_tells_how_far_they_are() -> None:
+    known = replace(
+        PLAIN,
+        ranges={RangeState.READY: 5, RangeState.FED: 4, RangeState.FINISHED: 30, RangeState.FATAL: 1},
+        bundles={BundleState.STORED: 1, BundleState.SENDING: 1, BundleState.CLOSED: 1, BundleState.SETTLED: 9},
+    )
+    assert said(JobState.SERVED, known, ranges_lost=3) == (
+        f"job 7 has event ranges being done {SINCE}: 5 ready, 4 in allocations, 30 finished, 1 fatal, 3 lost with an "
+        "answer of PanDA's; PanDA is owed the outcomes of 2 bundles; 1 archive on the way to storage"
+    )
+    waiting = said(JobState.SERVED, not_before=NOW + 20, error="down", kill_requested="ann")
+    assert waiting.endswith("another allocation is asked for in 20 s: down; it is to be stopped on request of ann")
+    assert "configured no more" in said(JobState.SERVED, replace(PLAIN, configured=False))
 
 
 def test_an_allocation_without_a_record_is_no_reason_to_fall() -> None:

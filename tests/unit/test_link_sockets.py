@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hpcharvest.clock import ManualClock
+from hpcharvest.errors import StorageUnavailable
 from hpcharvest.jumbo.links.channel import Limits
 from hpcharvest.jumbo.links.messages import Ack, Beat, Bye, Hello, Lease, Told, Welcome, encode
 from hpcharvest.jumbo.links.notice import Notice, post
@@ -102,6 +104,33 @@ def test_what_a_head_does_not_take_ends_the_connection_in_the_end(world: World) 
         node.link.send(told)
     node.until(lambda: not node.link.connected, "the end")
     world.together(head, node, true=lambda: node.greeted == 2 and head.heard[-1] == ("n1", Hello(node="n1", life=0)))
+
+
+def test_a_forked_child_keeps_no_connection_open(world: World) -> None:
+    before = inodes()
+    head, node = world.head(), world.node()
+    world.together(head, node, true=lambda: head.heard)
+    opened = inodes() - before
+    assert len(opened) == 3, "where the head listens, and both ends of the connection"
+    child = os.fork()
+    if child == 0:
+        os._exit(len(opened & inodes()))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    node.link.send(Bye())
+    world.together(head, node, true=lambda: head.has("n1", Bye()))
+
+
+def inodes() -> set[int]:
+    """Give what tells the sockets of this process from those of others."""
+    paths = list(Path("/proc/self/fd").iterdir())
+    return {path.stat().st_ino for path in paths if path.is_socket()}
+
+
+def test_a_head_that_cannot_post_itself_leaves_nothing_open(tmp_path: Path) -> None:
+    before = inodes()
+    with pytest.raises(StorageUnavailable):
+        SocketHead(tmp_path / "no" / "link.json", host="127.0.0.1", incarnation=0, nodes=1, clock=ManualClock())
+    assert inodes() == before
 
 
 def test_a_node_finds_the_next_head(world: World) -> None:

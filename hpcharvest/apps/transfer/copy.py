@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,7 +14,9 @@ from hpcharvest.apps.transfer.mover import Moved
 from hpcharvest.errors import ChecksumMismatch, SourceMissing, StorageUnavailable, TransferError
 
 CHUNK = 1 << 20
-"""Bytes read at a time at the most: large enough for parallel file systems, small enough for a login node."""
+"""Bytes read at a time: large enough for parallel file systems, small enough for a login node."""
+FIRST = 1 << 14
+"""Bytes of the first read: a small file needs no larger buffer, and nobody has to ask for its size."""
 
 _GONE = {errno.ENOENT, errno.ENOTDIR}
 _FORBIDDEN = {errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
@@ -37,13 +40,13 @@ class CopyMover:
         """Copy `source` to `url` and read it back there."""
         destination = path_of(url)
         with suppress(FileNotFoundError):
-            there = _sum(destination)
-            here = _sum(source)
+            there = summed(destination)
+            here = summed(source)
             if there == here:
                 return there
             raise ChecksumMismatch(f"{url} exists already with another content ({there.adler32}, ours {here.adler32})")
         moved = _copy(source, destination, durable=True)
-        back = _sum(destination)
+        back = summed(destination)
         if back != moved:
             raise StorageUnavailable(f"{url} reads back as {back.size} bytes {back.adler32}, not as {moved}")
         return back
@@ -66,16 +69,17 @@ def _check(url: str, moved: Moved, size: int | None, adler32: str | None) -> Non
 
 def _copy(source: Path, destination: Path, *, durable: bool) -> Moved:
     """Copy under a temporary name, then rename; give what was read from the source."""
-    partial = destination.with_name(f".{destination.name}.partial")
+    folder, name = os.path.split(destination)
+    partial = f"{folder}/.{name}.partial"
     try:
         reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise _told(error, source) from error
     try:
         moved = _pour(reader, partial, durable=durable)
-        partial.rename(destination)
+        os.rename(partial, destination)  # noqa: PTH104 - paths as words: making objects of them cost more than renaming
         if durable:
-            _sync(destination.parent)
+            _sync(folder)
     except OSError as error:
         raise _told(error, destination, writing=True) from error
     finally:
@@ -83,7 +87,7 @@ def _copy(source: Path, destination: Path, *, durable: bool) -> Moved:
     return moved
 
 
-def _sync(folder: Path) -> None:
+def _sync(folder: str) -> None:
     """Let a new name in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -92,14 +96,14 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _pour(reader: int, destination: Path, *, durable: bool) -> Moved:
-    writer, at_once = _create(destination), _at_once(reader)
+def _pour(reader: int, destination: str, *, durable: bool) -> Moved:
+    writer = _create(destination)
     try:
         size, checksum = 0, 1
-        while chunk := os.read(reader, at_once):
-            checksum = zlib.adler32(chunk, checksum)
-            size += len(chunk)
-            view = memoryview(chunk)
+        for piece in _pieces(reader):
+            checksum = zlib.adler32(piece, checksum)
+            size += len(piece)
+            view = memoryview(piece)
             while view:
                 view = view[os.write(writer, view) :]
         if durable:
@@ -109,23 +113,26 @@ def _pour(reader: int, destination: Path, *, durable: bool) -> Moved:
     return Moved(size=size, adler32=f"{checksum:08x}")
 
 
-def _at_once(reader: int) -> int:
-    """Say how much to read at a time: a buffer that is larger than the file costs more than the file."""
-    return min(CHUNK, max(os.fstat(reader).st_size, 4096))
+def _pieces(reader: int) -> Iterator[bytes]:
+    """Read a file to its end."""
+    at_once = FIRST
+    while piece := os.read(reader, at_once):
+        yield piece
+        at_once = CHUNK
 
 
-def _create(path: Path) -> int:
+def _create(path: str) -> int:
     """Open `path` for writing, its folder made if need be; never through a link that lies there."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o644)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, flags, 0o644)
 
 
-def _sum(path: Path) -> Moved:
-    """Read a file for its size and checksum. Raises FileNotFoundError if there is none."""
+def summed(path: Path) -> Moved:
+    """Read a file for its size and checksum. Raises FileNotFoundError if there is none, or a TransferError."""
     try:
         reader = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -133,10 +140,10 @@ def _sum(path: Path) -> Moved:
     except OSError as error:
         raise _told(error, path) from error
     try:
-        size, checksum, at_once = 0, 1, _at_once(reader)
-        while chunk := os.read(reader, at_once):
-            checksum = zlib.adler32(chunk, checksum)
-            size += len(chunk)
+        size, checksum = 0, 1
+        for piece in _pieces(reader):
+            checksum = zlib.adler32(piece, checksum)
+            size += len(piece)
     except OSError as error:
         raise _told(error, path) from error
     finally:

@@ -8,17 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from hpcharvest.cli.demo.findings import Content, Disagreement
+from hpcharvest.cli.demo.range_audit import RangeEvidence, audit_ranges
 from hpcharvest.model.states import JobState
 from hpcharvest.sandbox.states import JobState as ServerState
-
-
-class Content(NamedTuple):
-    """What identifies the content of a file: bytes, and adler32 as eight hexadecimal digits."""
-
-    size: int
-    adler32: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +73,8 @@ class Evidence:
     physics: Mapping[str, Physics]
     starts: Mapping[int, int]
     """How often each payload began, by its own count."""
-
-
-class Disagreement(NamedTuple):
-    """Something that is not as it must be; `job` is None if no single job is concerned."""
-
-    job: int | None
-    what: str
+    ranges: tuple[RangeEvidence, ...] = ()
+    """What is known of the event ranges of each event-service job."""
 
 
 def audit(evidence: Evidence) -> tuple[Disagreement, ...]:
@@ -93,6 +82,10 @@ def audit(evidence: Evidence) -> tuple[Disagreement, ...]:
     found = [Disagreement(None, what) for what in _strangers(evidence)]
     for order in evidence.orders:
         found += [Disagreement(order.job, what) for check in _CHECKS for what in check(order, evidence)]
+    for one in evidence.ranges:
+        job = one.order.job
+        found += [Disagreement(job, what) for check in (_booked, _kept) for what in check(job, evidence)]
+        found += audit_ranges(one)
     return tuple(found)
 
 
@@ -101,8 +94,10 @@ def _strangers(evidence: Evidence) -> Iterator[str]:
         yield "no job was submitted, so nothing is proven"
     if evidence.double_reports:
         yield f"the server counts {evidence.double_reports} final reports too many"
-    jobs = {order.job for order in evidence.orders}
-    files = {name for order in evidence.orders for name in order.files}
+    events = [one.order for one in evidence.ranges]
+    jobs = {order.job for order in evidence.orders} | {order.job for order in events}
+    files = {name for order in evidence.orders for name in order.files} | {order.log for order in events}
+    files |= {name for one in evidence.ranges for name in one.archives}  # which have an audit of their own
     for place, known in (("the server's books", evidence.books), ("the local ledger", evidence.ledger)):
         for job in sorted(known.keys() - jobs):
             yield f"{place}: job {job} is there, which nobody submitted"
@@ -110,8 +105,8 @@ def _strangers(evidence: Evidence) -> Iterator[str]:
         yield f"the outputs storage: {name} is there, which nobody ordered"
 
 
-def _server(order: Order, evidence: Evidence) -> Iterator[str]:
-    booked = evidence.books.get(order.job)
+def _booked(job: int, evidence: Evidence) -> Iterator[str]:
+    booked = evidence.books.get(job)
     if booked is None:
         yield "the server does not know it"
         return
@@ -119,6 +114,24 @@ def _server(order: Order, evidence: Evidence) -> Iterator[str]:
         yield f"the server has it as {booked.state}"
     if booked.final_reports != 1:
         yield f"the server got {booked.final_reports} final reports"
+
+
+def _kept(job: int, evidence: Evidence) -> Iterator[str]:
+    kept = evidence.ledger.get(job)
+    if kept is None:
+        yield "the local ledger does not know it"
+        return
+    if kept.state != JobState.FINISHED:
+        yield f"the local ledger has it as {kept.state}"
+    if kept.report_owed:
+        yield "the local ledger still owes the server a report"
+
+
+def _server(order: Order, evidence: Evidence) -> Iterator[str]:
+    yield from _booked(order.job, evidence)
+    booked = evidence.books.get(order.job)
+    if booked is None:
+        return
     listed = _listed(booked.output_report)
     if listed is None:
         yield "the output report at the server cannot be read"
@@ -127,15 +140,10 @@ def _server(order: Order, evidence: Evidence) -> Iterator[str]:
 
 
 def _ledger(order: Order, evidence: Evidence) -> Iterator[str]:
+    yield from _kept(order.job, evidence)
     kept = evidence.ledger.get(order.job)
-    if kept is None:
-        yield "the local ledger does not know it"
-        return
-    if kept.state != JobState.FINISHED:
-        yield f"the local ledger has it as {kept.state}"
-    if kept.report_owed:
-        yield "the local ledger still owes the server a report"
-    yield from _compared("the local ledger", order, kept.files, evidence.storage)
+    if kept is not None:
+        yield from _compared("the local ledger", order, kept.files, evidence.storage)
 
 
 def _storage(order: Order, evidence: Evidence) -> Iterator[str]:
@@ -174,13 +182,9 @@ def _compared(who: str, order: Order, told: Mapping[str, Content], storage: Mapp
         if name not in told:
             yield f"{who} does not list {name}"
         elif name in storage and told[name] != storage[name]:
-            yield f"{who} says {_shown(told[name])} of {name}, the storage has {_shown(storage[name])}"
+            yield f"{who} says {told[name].shown()} of {name}, the storage has {storage[name].shown()}"
     for name in sorted(told.keys() - set(order.files)):
         yield f"{who} lists {name}, which the job does not owe"
-
-
-def _shown(content: Content) -> str:
-    return f"{content.size} bytes {content.adler32}"
 
 
 def _listed(report: str) -> dict[str, Content] | None:

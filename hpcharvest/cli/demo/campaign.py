@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, Protocol, Self
 
 from hpcharvest.cli.demo.ledger import Ledger
+from hpcharvest.cli.demo.mishap import NodeLoss
 from hpcharvest.errors import HarvestError
 from hpcharvest.model.states import JobState
 from hpcharvest.sandbox.states import ARCHIVED
@@ -45,6 +46,8 @@ class Sight:
     live: int = 0
     owed: int = 0
     kills: int = 0
+    ranges: Mapping[str, int] = field(default_factory=dict)
+    """At the server."""
 
     @property
     def done(self) -> int:
@@ -128,8 +131,11 @@ class Harvester:
 class Campaign:
     """One harvest of `jobs` jobs with `events` events each, in which the controller is killed `kills` times."""
 
-    def __init__(self, world: World, screen: Screen, *, jobs: int, events: int, kills: int) -> None:
+    def __init__(
+        self, world: World, screen: Screen, *, jobs: int, events: int, kills: int, mishap: NodeLoss | None = None
+    ) -> None:
         self._world = world
+        self._mishap = mishap
         self._screen = screen
         self._jobs = jobs
         self._still_s = STILL_S + STILL_S_PER_EVENT * events
@@ -156,7 +162,9 @@ class Campaign:
         return self._kills
 
     def close(self) -> None:
-        """Give up the connections to the ledger."""
+        """Give up the connections to the ledger, and give back what was taken from the world."""
+        if self._mishap is not None:
+            self._mishap.close()
         if self._ledger is not None:
             self._ledger.close()
 
@@ -168,6 +176,7 @@ class Campaign:
             sight = self._look()
             self._screen.show(sight)
             now = time.monotonic()
+            self._let_happen(now)
             if sight.over:
                 return
             if sight != before:
@@ -181,6 +190,12 @@ class Campaign:
                 kill_at = self._next_kill()
             time.sleep(LOOK_S)
 
+    def _let_happen(self, now: float) -> None:
+        if self._mishap is not None and self._ledger is not None:
+            happened = self._mishap.look(self._ledger.running(), now)
+            if happened:
+                self._screen.say(happened)
+
     def _kill(self, harvester: Harvester) -> None:
         harvester.kill()
         self._kills += 1
@@ -191,11 +206,13 @@ class Campaign:
         return time.monotonic() + self._dice.uniform(*KILL_S)
 
     def _look(self) -> Sight:
-        server: dict[str, int] = self._world.books()["states"]
+        books = self._world.books()
+        server: dict[str, int] = books["states"]
+        ranges: dict[str, int] = books["events"]["states"]
         if self._ledger is None and server.get(ServerState.ACTIVATED, 0) < self._jobs:
             self._ledger = Ledger(self._world.config)  # there was a controller that fetched jobs, so it is there
         if self._ledger is None:
-            return Sight(jobs=self._jobs, server=server, kills=self._kills)
+            return Sight(jobs=self._jobs, server=server, kills=self._kills, ranges=ranges)
         return Sight(
             jobs=self._jobs,
             server=server,
@@ -204,4 +221,5 @@ class Campaign:
             live=self._ledger.live_allocations(),
             owed=self._ledger.owed(),
             kills=self._kills,
+            ranges=ranges,
         )

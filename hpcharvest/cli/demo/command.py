@@ -7,9 +7,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -17,35 +16,34 @@ from types import FrameType
 import click
 
 from hpcharvest.cli import options
-from hpcharvest.cli.demo.audit import Disagreement, Evidence, Order, audit
+from hpcharvest.cli.demo.audit import audit
 from hpcharvest.cli.demo.campaign import Campaign, DemoFailed
 from hpcharvest.cli.demo.evidence import gather
-from hpcharvest.cli.demo.orders import MAX_EVENTS, MAX_JOBS, submit
+from hpcharvest.cli.demo.mishap import NodeLoss
+from hpcharvest.cli.demo.orders import FEWEST_RANGES, MAX_EVENTS, MAX_JOBS, RANGES, submit, submit_jumbo
+from hpcharvest.cli.demo.range_audit import EventOrder
+from hpcharvest.cli.demo.range_evidence import gather_ranges
+from hpcharvest.cli.demo.result import Outcome, page
 from hpcharvest.cli.demo.screen import screen
 from hpcharvest.cli.demo.venue import VENUES
 from hpcharvest.cli.output import Output, complain
-from hpcharvest.cli.page import Listing, Page, Record, Words
 from hpcharvest.model.words import counted
 from hpcharvest.sandbox.world import World
 
 MODULES = ("mpi4py", "pyhepmc", "pythia8mc", "starlette", "uvicorn")
-COLUMNS = ("job", "process", "events", "cross_section_pb", "nodes", "size", "adler32", "verdict")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a demonstration came to."""
-
-    evidence: Evidence
-    disagreements: tuple[Disagreement, ...]
-    kills: int
-    seconds: float
 
 
 @click.command
 @click.option("--jobs", type=click.IntRange(1, MAX_JOBS), default=6, show_default=True, help="How many PanDA jobs.")
 @click.option(
     "--events", type=click.IntRange(1, MAX_EVENTS), default=40, show_default=True, help="Collisions of each job."
+)
+@click.option(
+    "--ranges",
+    type=click.IntRange(0, MAX_EVENTS),
+    default=RANGES,
+    show_default=True,
+    help="Event ranges of one more job, a jumbo job, of whose allocations one is killed; 0: no such job.",
 )
 @click.option("--folder", type=options.FILE, metavar="DIR", help="Work in this new or empty folder, and keep it.")
 @click.option("--keep", is_flag=True, help="Keep the temporary folder; after a failure it is kept anyway.")
@@ -60,40 +58,56 @@ class Outcome:
     help="The batch system: the embedded one, or a real Slurm that is started for it (as root).",
 )
 @options.output
-def demo(*, jobs: int, events: int, folder: Path | None, keep: bool, kill: int, batch: str, output: Output) -> None:
+def demo(
+    *, jobs: int, events: int, ranges: int, folder: Path | None, keep: bool, kill: int, batch: str, output: Output
+) -> None:
     """Harvest real collisions on this machine, and audit every result.
 
     Starts a PanDA server and a batch system with virtual nodes, submits jobs that generate collisions with Pythia 8
     over MPI, and runs the controller until all are done. Then server, storage, local ledger and physics must tell the
     same story. Progress goes to stderr, the result to stdout; exit code 1 if anything disagrees.
+
+    With event ranges, a jumbo job is among them, and a node is lost in the middle of its ranges: each must be finished
+    exactly once in the server's books, and lie in one archive.
     """
+    if 0 < ranges < FEWEST_RANGES:
+        raise click.UsageError(f"--ranges must be 0, or {FEWEST_RANGES} at least")
     _require_parts()
     with _workplace(folder, keep=keep) as place:
-        outcome = perform(place, jobs=jobs, events=events, kills=kill, batch=batch)
-        output.show(_page(outcome))
+        outcome = perform(place, jobs=jobs, events=events, ranges=ranges, kills=kill, batch=batch)
+        output.show(page(outcome))
         if outcome.disagreements:
             raise DemoFailed(f"{len(outcome.disagreements)} disagreements; see above")
 
 
-def perform(folder: Path, *, jobs: int, events: int, kills: int, batch: str = "local") -> Outcome:
+def perform(folder: Path, *, jobs: int, events: int, ranges: int, kills: int, batch: str = "local") -> Outcome:
     """Do it all in an empty folder, and leave no process behind. Raises DemoFailed if the end is not reached."""
     began = time.monotonic()
     with screen() as shown, VENUES[batch](folder) as recipe, World(folder, recipe) as world:
         orders = submit(world, jobs=jobs, events=events)
-        shown.say(
-            f"{counted(jobs, 'job')} of {counted(events, 'event')} at the PanDA server {world.url}; folder {folder}"
-        )
-        campaign = Campaign(world, shown, jobs=jobs, events=events, kills=kills)
+        jumbo = submit_jumbo(world, ranges) if ranges else None
+        shown.say(f"{_ordered(orders, events, jumbo)} at the PanDA server {world.url}; folder {folder}")
+        mishap = NodeLoss(world) if jumbo and not recipe.batch else None  # only our own batch system loses nodes
+        number = len(orders) + (jumbo is not None)
+        campaign = Campaign(world, shown, jobs=number, events=events, kills=kills, mishap=mishap)
         with closing(campaign):
             ledger = campaign.run()
             shown.say("the controller has stopped; now the audit")
-            evidence = gather(world, orders, ledger)
+            found = (gather_ranges(world, jumbo, ledger.allocation_numbers(), mishap),) if jumbo else ()
+            evidence = gather(world, orders, ledger, found)
     return Outcome(
         evidence=evidence,
         disagreements=audit(evidence),
         kills=campaign.kills,
         seconds=time.monotonic() - began,
     )
+
+
+def _ordered(orders: Sized, events: int, jumbo: EventOrder | None) -> str:
+    told = f"{counted(len(orders), 'job')} of {counted(events, 'event')}"
+    if jumbo is None:
+        return told
+    return f"{told}, and one of {counted(jumbo.ranges, 'event range')} of {counted(jumbo.events_per_range, 'event')},"
 
 
 def _require_parts() -> None:
@@ -165,48 +179,3 @@ def _signals_end_it() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _page(outcome: Outcome) -> Page:
-    """Give a row for every job, then the disagreements, if there are any, and one line that says it all."""
-    orders, wrong = outcome.evidence.orders, outcome.disagreements
-    told = [{"job": one.job, "what": one.what} for one in wrong]
-    disagreements = [Listing(name="disagreements", columns=("job", "what"), records=told)] if wrong else []
-    return Page(
-        parts=[
-            Listing(name="jobs", columns=COLUMNS, records=[_record(one, outcome) for one in orders]),
-            *disagreements,
-            Words(name="verdict", text=_verdict(outcome)),
-        ],
-        ids=[one.job for one in orders],
-    )
-
-
-def _record(order: Order, outcome: Outcome) -> Record:
-    evidence = outcome.evidence
-    seen, content = evidence.physics[order.output], evidence.storage.get(order.output)
-    kept = evidence.ledger.get(order.job)
-    wrong = sum(one.job == order.job for one in outcome.disagreements)
-    return {
-        "job": order.job,
-        "process": order.process,
-        "events": seen.events,
-        "cross_section_pb": float(f"{seen.cross_section_pb:.4g}"),
-        "nodes": kept.nodes if kept else "",
-        "size": content.size if content else None,
-        "adler32": content.adler32 if content else None,
-        "verdict": counted(wrong, "disagreement") if wrong else "agrees",
-    }
-
-
-def _verdict(outcome: Outcome) -> str:
-    jobs = counted(len(outcome.evidence.orders), "job")
-    crashes = "crash" if outcome.kills == 1 else "crashes"
-    kills = f", through {outcome.kills} {crashes} of the controller" if outcome.kills else ""
-    if outcome.disagreements:
-        return f"{counted(len(outcome.disagreements), 'disagreement')} in {jobs}{kills}"
-    events = sum(one.events for one in outcome.evidence.physics.values())
-    return (
-        f"{jobs}, {events} collisions, each run once and reported once{kills}: server, storage, local ledger "
-        f"and physics agree ({outcome.seconds:.0f} s)"
-    )

@@ -6,17 +6,19 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from hpcharvest.cli.demo.audit import Booked, Content, Evidence, Order, Physics
+from hpcharvest.cli.demo.audit import Booked, Evidence, Order, Physics
+from hpcharvest.cli.demo.findings import Content
 from hpcharvest.cli.demo.ledger import Ledger
 from hpcharvest.cli.demo.orders import starts
+from hpcharvest.cli.demo.range_audit import RangeEvidence
 from hpcharvest.errors import JobError
 from hpcharvest.sandbox.world import SCOPE, World
 
 _CHUNK = 1 << 20
 
 
-def gather(world: World, orders: tuple[Order, ...], ledger: Ledger) -> Evidence:
-    """Ask everybody."""
+def gather(world: World, orders: tuple[Order, ...], ledger: Ledger, ranges: tuple[RangeEvidence, ...] = ()) -> Evidence:
+    """Ask everybody; `ranges`: what was gathered of event-service jobs."""
     place = world.outputs / SCOPE
     return Evidence(
         orders=orders,
@@ -33,6 +35,7 @@ def gather(world: World, orders: tuple[Order, ...], ledger: Ledger) -> Evidence:
         storage=_stored(world.outputs, place),
         physics={order.output: _physics(place / order.output) for order in orders},
         starts=_starts(starts(world.folder), (order.job for order in orders)),
+        ranges=ranges,
     )
 
 

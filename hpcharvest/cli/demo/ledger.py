@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from hpcharvest.cli.demo.audit import Content, Kept
+from hpcharvest.cli.demo.audit import Kept
+from hpcharvest.cli.demo.findings import Content
 from hpcharvest.config.loader import load
-from hpcharvest.model.ids import JobId
+from hpcharvest.model.allocation import Allocation
+from hpcharvest.model.ids import AllocationId, JobId
 from hpcharvest.model.states import AllocationState
 from hpcharvest.store.database import Database
 
@@ -39,6 +41,14 @@ class Ledger:
     def live_allocations(self) -> int:
         """Count the allocations that have not ended."""
         return len(self._database.allocations.live())
+
+    def running(self) -> list[Allocation]:
+        """Give the allocations whose runner is at work."""
+        return [one for one in self._database.allocations.live() if one.state is AllocationState.RUNNING]
+
+    def allocation_numbers(self) -> list[AllocationId]:
+        """Give the numbers of all allocations."""
+        return [AllocationId(number) for number in range(1, self._database.allocations.last_id() + 1)]
 
     def owed(self) -> int:
         """Count the reports that the server has not acknowledged."""

@@ -14,6 +14,7 @@ from rich.table import Table
 from hpcharvest.cli.demo.campaign import Screen, Sight
 from hpcharvest.cli.plain import plain
 from hpcharvest.model.states import AllocationState, JobState
+from hpcharvest.sandbox.states import EventState
 from hpcharvest.sandbox.states import JobState as ServerState
 
 EVERY_S = 3.0
@@ -80,6 +81,7 @@ class _Panel(_Screen):
 
 def _rows(sight: Sight) -> Iterator[tuple[str, str]]:
     yield "PanDA server", _counted(sight.server, ServerState)
+    yield "event ranges", _counted(sight.ranges, (state.name.lower() for state in EventState))
     yield "local ledger", _counted(sight.ledger, JobState)
     yield "allocations", _counted(sight.allocations, AllocationState)
     yield "controller", f"kills: {sight.kills}" if sight.kills else ""

@@ -32,28 +32,28 @@ class CollisionSummary:
     cross_section_pb: float
 
 
-def check_collisions(path: Path, *, tolerance_gev: float = 0.01) -> CollisionSummary:
-    """Read a HepMC3 ASCII file and check that it is whole, its events numbered from 0, and each one balanced.
+def check_collisions(path: Path, *, first: int = 0, tolerance_gev: float = 0.01) -> CollisionSummary:
+    """Read a HepMC3 ASCII file and check that it is whole, its events numbered from `first`, and each one balanced.
 
     An event is balanced if in each component the four-momenta of its final state add up to those of the beams within
     the tolerance in GeV; what Pythia makes of 13.6 TeV is balanced to 1e-4 GeV.
     Raises CollisionsInvalid if anything is amiss, and OSError if the file cannot be read at all.
     """
     _require_whole(path)
-    events, worst, cross_section = 0, 0.0, None
+    expected, worst, cross_section = first, 0.0, None
     with pyhepmc.open(path) as file:
         for event in file:
-            if event.event_number != events:
-                raise CollisionsInvalid(f"{path}: event {event.event_number} stands where {events} belongs")
+            if event.event_number != expected:
+                raise CollisionsInvalid(f"{path}: event {event.event_number} stands where {expected} belongs")
             imbalance = _imbalance_gev(event)
             if not imbalance <= tolerance_gev:  # also true for nan
-                raise CollisionsInvalid(f"{path}: event {events} is out of balance by {imbalance:.3g} GeV")
+                raise CollisionsInvalid(f"{path}: event {expected} is out of balance by {imbalance:.3g} GeV")
             worst = max(worst, imbalance)
             cross_section = event.cross_section
-            events += 1
+            expected += 1
     if cross_section is None:
         raise CollisionsInvalid(f"{path}: no event with a cross-section; was the file written to its end?")
-    return CollisionSummary(events=events, max_imbalance_gev=worst, cross_section_pb=cross_section.xsec())
+    return CollisionSummary(events=expected - first, max_imbalance_gev=worst, cross_section_pb=cross_section.xsec())
 
 
 def _require_whole(path: Path) -> None:

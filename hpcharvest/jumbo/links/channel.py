@@ -102,6 +102,10 @@ class Channel:
                     break
         self._socket.close()
 
+    def forget(self) -> None:
+        """Close our descriptor, and nothing else: for a forked child, whose parent goes on."""
+        self._socket.close()
+
     def failure(self) -> str:
         """Tell why a connection could not be made; empty: it is made, and not with ourselves.
 

@@ -5,7 +5,8 @@ said here: it has no connections, so none is made again when the head is gone, a
 them. An MPI with ULFM (Open MPI 5 under `mpiexec --with-ft ulfm`) does not: there a rank that died is told as gone and
 the others go on, but the nodes of a head that died stay without one.
 
-MPI has no descriptor to wait on, so both ends are to be called again and again: see `next_event` and `AT_ONCE`.
+MPI has no descriptor to wait on, so both ends are to be called again and again: a `Pause` from `SHORTEST_PAUSE_S` to
+`LONGEST_PAUSE_S` says when. `close` is the exception to the rule that nothing waits: it does, for up to `SETTLE_S`.
 """
 
 from __future__ import annotations
@@ -77,12 +78,14 @@ class MpiHead:
 
     def close(self) -> None:
         """Hang up on everybody."""
-        for rank in range(1, self._post.size):
-            self._post.send(rank, Kind.ENDED)
-        self._post.settle()
+        ranks = range(1, self._post.size)
+        for rank in ranks:
+            self._post.end(rank)
+        self._post.settle(ranks)
 
     def _heard(self, rank: int, kind: Kind, text: bytes) -> Iterator[tuple[str, NodeMessage | None]]:
         if kind is not Kind.MESSAGE:
+            self._post.end(rank)
             yield from self._forgotten(rank)
             return
         message = decode(text)
@@ -98,7 +101,7 @@ class MpiHead:
             raise MessageNotUnderstood(f"{hello.node!r:.80} cannot be its name")
         older = self._ranks.get(hello.node, rank)
         if older != rank:
-            self._post.send(older, Kind.ENDED)
+            self._post.end(older)
             self._names.pop(older, None)
         self._ranks[hello.node] = rank
         self._names[rank] = hello.node
@@ -161,10 +164,9 @@ class MpiNode:
 
     def close(self) -> None:
         """Hang up, after a last try to send what is left."""
-        if not self._ended:
-            self._post.send(HEAD, Kind.ENDED)
         self._ended = True
-        self._post.settle()
+        self._post.end(HEAD)
+        self._post.settle([HEAD])
 
 
 def join(limits: Limits = LIMITS) -> MpiHead | MpiNode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import Any, Final
 
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 HEAD: Final = 0
 TAKEN: Final = 512
 """Messages that are taken in one call."""
-SETTLE_S: Final = 1.0
-"""At the very end, so long is waited for others to take what was sent to them."""
+SETTLE_S: Final = 3.0
+"""At the very end, so long is waited for others to come to their end."""
 
 
 class Kind(IntEnum):
@@ -48,6 +48,9 @@ class Post:
         self._comm.Set_errhandler(mpi.ERRORS_RETURN)
         self._failures = {mpi.ERR_PROC_FAILED, mpi.ERR_PROC_FAILED_PENDING}
         self._dead: set[int] = set()
+        self._untold: set[int] = set()
+        self._ended: set[int] = set()
+        self._told_end: set[int] = set()
         self._unsent: dict[int, int] = {}
         self._going: dict[int, deque[_Parcel]] = {}
         self._coming: dict[int, deque[_Parcel]] = {}
@@ -71,31 +74,50 @@ class Post:
         self._unsent[rank] = self.unsent(rank) + len(text)
 
     def receive(self) -> Iterator[tuple[int, Kind, bytes]]:
-        """Take what came, in order, each with its rank. A rank that died has ENDED."""
-        known = set(self._dead)
+        """Take what came, in order, each with its rank. A rank that died has ENDED, after all else that came of it."""
         self._see_off()
+        nothing_left = False
         for _ in range(TAKEN):
-            if not self._begin():
+            nothing_left = not self._begin()
+            if nothing_left:
                 break
         for rank, parcels in list(self._coming.items()):
             while parcels and self._is_there(parcels[0]):
                 parcel = parcels.popleft()
+                if parcel.kind is Kind.ENDED:
+                    self._ended.add(rank)
                 if not parcel.spoilt:
                     yield rank, parcel.kind, bytes(parcel.text)
             if not parcels:
                 del self._coming[rank]
-        for rank in self._dead - known:
-            yield rank, Kind.ENDED, b""
+        if nothing_left:
+            dead = sorted(self._untold - self._coming.keys())
+            self._untold.difference_update(dead)
+            for rank in dead:
+                yield rank, Kind.ENDED, b""
 
-    def settle(self) -> None:
-        """Wait a little until the others have taken what was sent."""
-        end = time.monotonic() + SETTLE_S
-        while self._going and time.monotonic() < end:
-            self._see_off()
+    def end(self, rank: int) -> None:
+        """Say, once, that nothing will follow."""
+        if rank not in self._told_end:
+            self._told_end.add(rank)
+            self.send(rank, Kind.ENDED)
+
+    def settle(self, ranks: Iterable[int]) -> None:
+        """Wait a little, at the very end, until nothing is on its way from or to these ranks: they have to `end` too.
+
+        What still comes is dropped. MPI may break, or wait for ever, when it is left with something on its way.
+        """
+        end, partners = time.monotonic() + SETTLE_S, set(ranks)
+        while time.monotonic() < end:
+            for _ in self.receive():
+                pass
+            if not self._going and not self._coming and partners <= self._ended | self._dead:
+                return
             time.sleep(0.001)
+        log.warning("MPI is left with messages on their way, which it may not like")
 
     def _begin(self) -> bool:
-        """Begin to take a message that came; tell whether there was one. A large one needs its time."""
+        """Begin to take a message that came; tell whether there may be more. A large one needs its time."""
         status = self._mpi.Status()
         try:
             message = self._comm.Improbe(source=self._mpi.ANY_SOURCE, tag=self._mpi.ANY_TAG, status=status)
@@ -105,7 +127,7 @@ class Post:
             request = message.Irecv([text, self._mpi.BYTE])
         except self._mpi.Exception as error:
             self._forgive(error)
-            return False
+            return True
         parcel = _Parcel(request, Kind(status.Get_tag()), text)
         self._coming.setdefault(status.Get_source(), deque()).append(parcel)
         return True
@@ -137,3 +159,4 @@ class Post:
         if fresh:
             log.warning("MPI says that these ranks died: %s", sorted(fresh))
         self._dead |= fresh
+        self._untold |= fresh

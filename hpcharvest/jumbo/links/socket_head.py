@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from hpcharvest.clock import Clock
-from hpcharvest.errors import MessageNotUnderstood
-from hpcharvest.jumbo.links import address, handshake, notice
+from hpcharvest.errors import MessageNotUnderstood, StorageUnavailable
+from hpcharvest.jumbo.links import address, forks, handshake, notice
 from hpcharvest.jumbo.links.channel import Channel, Limits
 from hpcharvest.jumbo.links.handshake import Challenge
 from hpcharvest.jumbo.links.messages import HeadMessage, Hello, NodeMessage, decode, encode
@@ -73,8 +73,13 @@ class SocketHead:
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
         self._deaf_until = 0.0
+        forks.watch(self)
         port = self._listener.getsockname()[1]
-        notice.post(path, Notice(host=host, port=port, incarnation=incarnation, secret=self._secret.hex()))
+        try:
+            notice.post(path, Notice(host=host, port=port, incarnation=incarnation, secret=self._secret.hex()))
+        except StorageUnavailable:
+            self.close()
+            raise
         log.info("head %s listens for nodes at %s, port %s", incarnation, host, port)
 
     def fileno(self) -> int:
@@ -110,6 +115,14 @@ class SocketHead:
         """Hang up on everybody. What was posted stays: by now it may be the next head's."""
         for peer in list(self._peers.values()):
             self._remove(peer)
+        self._epoll.close()
+        self._listener.close()
+
+    def forget(self) -> None:
+        """Close all descriptors, in a forked child."""
+        for peer in self._peers.values():
+            peer.channel.forget()
+        self._peers.clear()
         self._epoll.close()
         self._listener.close()
 

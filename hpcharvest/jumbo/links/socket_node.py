@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from hpcharvest.errors import MessageNotUnderstood
-from hpcharvest.jumbo.links import address, handshake, notice
+from hpcharvest.jumbo.links import address, forks, handshake, notice
 from hpcharvest.jumbo.links.channel import Channel, Limits
 from hpcharvest.jumbo.links.handshake import Visit
 from hpcharvest.jumbo.links.messages import HeadMessage, NodeMessage, decode, encode
@@ -52,6 +52,7 @@ class SocketNode:
         self._notice: Notice | None = None
         self._looked_at = -math.inf
         self._problem = ""
+        forks.watch(self)
 
     def fileno(self) -> int:
         """Give a descriptor that becomes readable when there is something to do; always the same."""
@@ -95,6 +96,13 @@ class SocketNode:
             self._channel.close()
             self._channel = None
         self._due = math.inf
+        self._epoll.close()
+
+    def forget(self) -> None:
+        """Close all descriptors, in a forked child."""
+        if self._channel is not None:
+            self._channel.forget()
+            self._channel = None
         self._epoll.close()
 
     def _dial(self, now: float) -> None:

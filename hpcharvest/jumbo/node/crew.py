@@ -43,6 +43,8 @@ class Crew:
         self._queue: deque[Leased] = deque()
         self._tries: dict[int, int] = {}
         self._given: dict[int, float] = {}
+        self._turns: dict[int, int] = {}
+        """Of ranges that wait in their payload: after how many others, each on its core, they are ended there."""
         self._hung: set[int] = set()
         self._widest = 1
 
@@ -93,6 +95,7 @@ class Crew:
         for seat in self._seats:
             for outcome in seat.slot.serve(now):
                 self._given.pop(outcome.leased.index, None)
+                self._turns.pop(outcome.leased.index, None)
                 judged = self._judge(outcome)
                 if judged is not None:
                     final.append(judged)
@@ -109,6 +112,8 @@ class Crew:
             while self._queue and seat.slot.room > 0:
                 leased = self._queue.popleft()
                 self._given[leased.index] = now
+                if before := len(seat.slot.held) // max(1, self.task.cores):
+                    self._turns[leased.index] = before + 1
                 seat.slot.give(leased, now)
 
     def recall(self, indices: Collection[int] = ()) -> list[Leased]:
@@ -182,13 +187,15 @@ class Crew:
         limit_s = self._limit_s
         if math.isinf(limit_s):
             return math.inf
-        return next((since + limit_s for index, since in self._given.items() if index not in self._hung), math.inf)
+        waiting = ((index, since) for index, since in self._given.items() if index not in self._hung)
+        return next((since + limit_s * self._turns.get(index, 1) for index, since in waiting), math.inf)
 
     def _stop_hung(self, now: float) -> None:
         if self._next_hung() > now:
             return
         limit_s = self._limit_s
-        fresh = {index for index, since in self._given.items() if now >= since + limit_s} - self._hung
+        late = {i for i, since in self._given.items() if now >= since + limit_s * self._turns.get(i, 1)}
+        fresh = late - self._hung
         self._hung |= fresh
         for seat in self._seats:
             hung = [one for one in seat.slot.held if one.index in fresh]
@@ -198,4 +205,4 @@ class Crew:
     def _ends_in(self, leased: Leased, now: float) -> float:
         """Guess in how many seconds a range ends; 0 if nothing is known."""
         since = self._given.get(leased.index, now)
-        return max(0.0, self.needs_s - (now - since))
+        return max(0.0, self.needs_s * self._turns.get(leased.index, 1) - (now - since))

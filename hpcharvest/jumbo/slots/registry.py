@@ -7,6 +7,7 @@ from typing import Final
 
 from hpcharvest.jumbo.slots.callable import callable_slot
 from hpcharvest.jumbo.slots.command import CommandSlot
+from hpcharvest.jumbo.slots.files import FilesSlot
 from hpcharvest.jumbo.slots.place import Place
 from hpcharvest.jumbo.slots.refused import RefusedSlot
 from hpcharvest.jumbo.slots.service import ServiceSlot
@@ -17,6 +18,7 @@ SLOTS: Final[Mapping[PayloadKind, Callable[[EventTask, Place], Slot]]] = {
     PayloadKind.COMMAND: CommandSlot,
     PayloadKind.CALLABLE: callable_slot,
     PayloadKind.SERVICE: ServiceSlot,
+    PayloadKind.FILES: FilesSlot,
 }
 
 

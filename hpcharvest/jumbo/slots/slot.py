@@ -41,6 +41,8 @@ class Failed:
     """One line; the same cause gives the same words on another node: no paths, numbers of processes, or times."""
     wall_s: float
     ours: bool = False
+    fatal: bool = False
+    """Whether the payload itself says that the range would fail anywhere."""
 
 
 Outcome = Done | Failed

@@ -19,6 +19,8 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _YEAR_10000 = 253402300800.0
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
+"""Nothing is wrong with such a name, which is what nearly all of them are."""
 _LARGEST = 2**63 - 1
 _LONGEST_NAME = 255
 
@@ -85,7 +87,7 @@ class Fields:
 
     def name(self, key: str, name: str, *, needed: bool = True) -> str:
         """Return `name` if it can be a file's name in a folder and a word on a command line, else `UnsafeName`."""
-        reason = None if not name and not needed else _danger(name)
+        reason = None if _PLAIN_NAME.fullmatch(name) or not (name or needed) else _danger(name)
         if reason is not None:
             raise UnsafeName(f"{self._owner}: {key!r} has a name that {reason}: {excerpt(name)}")
         return name

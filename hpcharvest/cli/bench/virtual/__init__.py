@@ -1,0 +1,1 @@
+"""A small world on virtual time for the real desk and the real agents: links, slots and storage of their own."""

@@ -1,0 +1,1 @@
+"""Access points: what is said to payloads by panda-harvester's files. Standard library only."""
