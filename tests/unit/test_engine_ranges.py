@@ -33,11 +33,11 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.database.close()
 
 
-def test_an_allocation_that_runs_is_fed_one_range_for_each_slot_before_it_asks(desk: Desk) -> None:
+def test_an_allocation_that_runs_is_fed_for_its_first_minute_before_it_asks(desk: Desk) -> None:
     desk.begin(10, allocation(), allocation(THERE, AllocationState.SUBMITTED))
     (one,) = desk.feed().feeds
-    assert (one.allocation, one.number, one.first, one.size, one.last) == (HERE, 0, 0, 2, False)
-    assert desk.states() == {RangeState.READY: 8, RangeState.FED: 2}
+    assert (one.allocation, one.number, one.first, one.size, one.last) == (HERE, 0, 0, 4, False)
+    assert desk.states() == {RangeState.READY: 6, RangeState.FED: 4}
     assert desk.feed().feeds == []
 
 

@@ -106,6 +106,14 @@ def test_allocations_for_ranges_are_as_large_as_is_wished_and_allowed(tmp_path: 
     assert (small.nodes, small.walltime_s) == (2, 600)
 
 
+def test_an_allocation_finds_enough_for_its_first_minute_and_never_more_than_it_can_do(tmp_path: Path) -> None:
+    shape = Shape(nodes=2, walltime_s=7200)  # of eight cores each
+    assert event_tasks.first_helping(queue(tmp_path, expected_range_s=600.0), shape) == 16
+    assert event_tasks.first_helping(queue(tmp_path, expected_range_s=10.0), shape) == 16 * 7
+    short = replace(shape, walltime_s=90)  # of which the margin is 60
+    assert event_tasks.first_helping(queue(tmp_path, expected_range_s=10.0), short) == 16 * 3
+
+
 def test_ranges_take_as_long_as_those_that_were_done(tmp_path: Path) -> None:
     made = queue(tmp_path, expected_range_s=30.0)
     assert event_tasks.range_s(made, 0.0) == 30
