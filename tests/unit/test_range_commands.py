@@ -98,9 +98,10 @@ def test_a_range_that_does_not_hear_is_killed_with_all_that_it_started(tmp_path:
 
 
 def test_what_a_good_range_left_behind_is_swept_up_and_the_next_is_left_alone(here: Bench) -> None:
-    slot = script(here, 'setsid sleep 600 </dev/null >/dev/null 2>&1 & echo >"$1"; [ "$2" ] || sleep 600')
+    gone = "setsid sh -c 'echo >gone; exec sleep 600' </dev/null >/dev/null 2>&1 &"
+    slot = script(here, f'{gone} until [ -e gone ]; do sleep 0.01; done; echo >"$1"; [ "$2" ] || sleep 600')
     done(until_told(slot, leased(0))[0])
-    drive(slot, lambda _: bool(slot.held) and len(here.processes) >= 3, leased(1, lfn="none"))
+    drive(slot, lambda _: bool(slot.held) and len(here.processes) >= 4, leased(1, lfn="none"))
     assert here.sweep.sweep(here.processes) == 1
     assert slot.held
     assert here.sweep.end_all() >= 2
