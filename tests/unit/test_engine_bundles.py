@@ -147,6 +147,21 @@ def test_panda_may_want_a_job_stopped_and_tells_what_was_lost(desk: Desk) -> Non
     assert desk.book.bundles == {}
 
 
+def test_a_report_has_no_more_ranges_than_the_server_takes(desk: Desk) -> None:
+    desk.begin(10, allocation(wanted=10))
+    desk.feed()
+    turn = desk.turn()
+    for number, archive in enumerate((closed(0, 1), closed(2, 3), closed(4, 5, 6, 7, 8), closed(9))):
+        desk.bundles.closed(replace(archive, name=f"{number}.tar"), HERE, turn)
+    stored = {one.id: replace(one, state=BundleState.STORED) for one in turn.changes.bundles.values()}
+    turn.changes.bundles |= stored
+    desk.commit(turn)
+    desk.reports._limit = 4
+    turn = desk.turn()
+    desk.reports.pick(turn)
+    assert sorted(turn.changes.bundles) == [1, 2]
+
+
 def test_a_bundle_goes_only_where_its_life_leads(desk: Desk) -> None:
     bundle = bundled(desk, 0)
     with pytest.raises(IllegalTransition):
