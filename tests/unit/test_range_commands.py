@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hpcharvest.jumbo import kin
 from hpcharvest.jumbo.slots.command import OUT_OF_MEMORY, CommandSlot
 from tests.services.range_slots import (
     Bench,
@@ -161,3 +163,24 @@ def test_no_descriptor_is_left_open(here: Bench) -> None:
     before = sum(1 for _ in Path("/proc/self/fd").iterdir())
     until_told(slot, *(leased(index) for index in range(1, 6)))
     assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
+
+
+def test_many_are_stopped_with_one_look_at_all_processes(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[kin.Table] = []
+
+    class Counted(kin.Table):
+        def __init__(self) -> None:
+            super().__init__()
+            looks.append(self)
+
+    slots = []
+    for index in range(20):
+        where = dataclasses.replace(here.place, folder=str(here.folder / f"{index}"))
+        slots.append(here.keep(CommandSlot(event_task(here.folder, "sleep", "600"), where)))
+        slots[-1].give(leased(index), time.monotonic())
+    monkeypatch.setattr(kin, "Table", Counted)
+    now = time.monotonic()
+    for slot in slots:
+        slot.stop(slot.held, "the end", now)
+    assert len(looks) == 1
+    assert all(failed(drive(slot, any)[0], ours=True) == "the end" for slot in slots)
