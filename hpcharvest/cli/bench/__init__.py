@@ -72,13 +72,12 @@ def batch(allocations: int, seconds: float, ends: int, kills: int, output: str) 
 @click.option("--nodes", default=64, show_default=True, help="Nodes of the allocation of two hours.")
 @click.option("--start-nodes", default=10_000, show_default=True, help="Nodes of the allocation that only starts.")
 @click.option("--cores", default=64, show_default=True, help="Cores of each node on virtual time.")
-@click.option("--seed", default=0, show_default=True, help="Decides how long ranges and starts take.")
+@click.option("--slurm-seconds", default=0, help="Length of an allocation on a real Slurm, as root; 0: there is none.")
+@click.option("--faults", default=50, show_default=True, help="Things that go wrong in a whole small world.")
+@click.option("--seed", default=0, show_default=True, help="Decides how long things take, and what goes wrong when.")
 @click.option("--output", type=OUTPUTS, default="table", show_default=True)
 def jumbo(output: str, **sizes: int) -> None:
-    """Measure event ranges: through one real head, and on virtual time in large allocations.
-
-    Figures that need the whole service are null: they are not measured yet.
-    """
+    """Measure event ranges: through one real head, on virtual time in large allocations, and what faults cost them."""
     from hpcharvest.cli.bench.jumbo import measure
 
     with tempfile.TemporaryDirectory(prefix="hpcharvest-bench-") as folder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from hpcharvest.cli.bench import jumbo_rush, jumbo_start, jumbo_virtual
+from hpcharvest.cli.bench import jumbo_rush, jumbo_slurm, jumbo_start, jumbo_virtual, range_faults
 
 PROMISED: Final = (
     "core_time_in_events_2h",
@@ -22,9 +22,18 @@ A_MILLION: Final = 1_000_000
 
 
 def measure(
-    folder: Path, *, ranges: int, batch: int, nodes: int, start_nodes: int, cores: int, seed: int
+    folder: Path,
+    *,
+    ranges: int,
+    batch: int,
+    nodes: int,
+    start_nodes: int,
+    cores: int,
+    slurm_seconds: int,
+    faults: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """Measure all that can be measured without a controller. A figure that was not measured is None."""
+    """Measure it all. A figure that was not measured is None."""
     figures: dict[str, Any] = dict.fromkeys(PROMISED)
     figures |= jumbo_rush.measure(folder / "rush", ranges, batch)
     if ranges >= A_MILLION:
@@ -32,4 +41,8 @@ def measure(
     figures |= jumbo_start.measure(folder / "start")
     figures |= jumbo_virtual.start(start_nodes, cores, seed)
     figures |= jumbo_virtual.two_hours(nodes, cores, seed)
+    if slurm_seconds:
+        figures |= jumbo_slurm.measure(folder / "slurm", slurm_seconds)
+    if faults:
+        figures |= range_faults.measure(folder / "faults", faults, seed)
     return figures
