@@ -186,8 +186,10 @@ class Bundles:
         """Salvage what ended allocations left unsaid."""
         now = self._clock.steady()
         for number in self._book.allocations_with_fed():
+            if number in turn.changes.allocations or number in turn.changes.released:
+                continue  # its end, and what its journal told last, are to be committed first
             allocation = turn.allocation(number)
-            if (allocation is not None and not allocation.state.final) or number in turn.changes.released:
+            if allocation is not None and not allocation.state.final:
                 continue
             tries, due = self._salvages.get(number, (0, 0.0))
             if tries >= SALVAGE_TRIES:

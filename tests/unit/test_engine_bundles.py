@@ -175,6 +175,10 @@ def test_an_allocation_that_ended_is_looked_through_before_its_ranges_go_on(desk
     turn.changes.allocations[HERE] = replace(allocation(), state=AllocationState.ENDED)
     desk.commit(turn)
     turn = desk.turn()
+    turn.changes.allocations[HERE] = replace(allocation(), state=AllocationState.ENDED)
+    desk.bundles.look_through(turn)
+    assert not desk.hands.holds(("salvage", HERE))  # its end is not committed yet
+    turn = desk.turn()
     desk.bundles.look_through(turn)
     assert not turn.changes.released
     assert desk.bundles.busy
@@ -188,9 +192,10 @@ def test_an_allocation_that_ended_is_looked_through_before_its_ranges_go_on(desk
 def test_a_folder_that_can_never_be_looked_through_holds_no_range_for_good(desk: Desk) -> None:
     desk.begin(2, allocation(wanted=2))
     desk.feed()
-    desk.mirror.allocations.clear()  # over, and the database does not know it
     turn = desk.turn()
     turn.changes.allocations[HERE] = replace(allocation(), state=AllocationState.ENDED)
+    desk.commit(turn)
+    turn = desk.turn()
     for _ in range(SALVAGE_TRIES + 1):
         desk.hands.ended(("salvage", HERE))
         desk.bundles.look_through(turn)
