@@ -73,6 +73,7 @@ class World:
         self.inputs = folder / "remote" / "inputs"
         self.outputs = folder / "remote" / "outputs"
         self.work = folder / "work"
+        self.scratch = folder / "scratch"
         self.config = folder / "controller.toml"
         self.cluster = Cluster(
             folder / "batch", Settings(nodes=recipe.nodes, cores_per_node=recipe.cores_per_node, kill_grace_s=1.0)
@@ -82,7 +83,7 @@ class World:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        for place in (self.inputs, self.outputs, self.work):
+        for place in (self.inputs, self.outputs, self.work, self.scratch):
             place.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             if not self.recipe.batch:
@@ -174,7 +175,11 @@ class World:
                 "signal_before_end_s": 5,
                 **(recipe.batch or {"dialect": "local", "command": self.cluster.command}),
             },
-            "nodes": {"cores": recipe.cores_per_node, "gpus": recipe.gpus_per_node},
+            "nodes": {
+                "cores": recipe.cores_per_node,
+                "gpus": recipe.gpus_per_node,
+                "scratch": str(self.scratch),  # a node that dies leaves something there
+            },
             "allocation": {
                 "max_nodes": recipe.nodes,
                 "max_walltime_s": 7200,
