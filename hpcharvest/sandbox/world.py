@@ -166,9 +166,10 @@ class World:
         said = json.loads(ready.read_text())
         self.url, self.server_pid = said["url"], server.pid
 
-    def _configure(self) -> None:
+    def _site(self) -> dict[str, Any]:
+        """Give the site's file."""
         recipe = self.recipe
-        site = {
+        return {
             "site": {"name": "sandbox", "description": "The batch system of a small world."},
             "batch": {
                 "commands_per_minute": 600,
@@ -190,6 +191,9 @@ class World:
             "software": {"python": sys.executable, **recipe.software},
             "container": recipe.container,
         }
+
+    def _configure(self) -> None:
+        recipe = self.recipe
         controller = {
             "controller": {
                 "harvester_id": recipe.harvester_id,
@@ -208,7 +212,7 @@ class World:
                 }
             },
         }
-        (self.folder / "site.toml").write_text(toml(site))
+        (self.folder / "site.toml").write_text(toml(self._site()))
         self.config.write_text(toml(controller))
 
 
