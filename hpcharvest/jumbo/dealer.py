@@ -103,19 +103,24 @@ class Dealer:
         self._stale |= len(self._jobs) > 1
         for job in self._jobs.values():
             job.ask_again()
-        if now >= self._next_times:
-            for job in self._jobs.values():
-                if job.times_changed():
-                    self._next_times = now + TIMES_S
-                    for peer in self._muster.there():
-                        if peer.place in job.grants:
-                            self._link.send(peer.name, job.slots_for(peer.place))
+            if now >= self._next_times and job.times_changed():
+                self._next_times = now + TIMES_S
+                self._tell_slots(job)
         if now >= self._next_balance:
             self._next_balance = now + BALANCE_S
             for job in self._jobs.values():
-                if job.idle():
-                    for node, indices in job.surplus(self._muster.places):
-                        self._link.send(node, Recall(job=job.task.job, indices=indices))
+                self._balance(job)
+
+    def _tell_slots(self, job: Serving) -> None:
+        for peer in self._muster.there():
+            if peer.place in job.grants:
+                self._link.send(peer.name, job.slots_for(peer.place))
+
+    def _balance(self, job: Serving) -> None:
+        """Call back what waits on some nodes while others are idle."""
+        if job.idle():
+            for node, indices in job.surplus(self._muster.places):
+                self._link.send(node, Recall(job=job.task.job, indices=indices))
 
     def _tell_times(self, now: float) -> None:
         for job in self._jobs.values():

@@ -224,12 +224,18 @@ class RangePool:
         leased, done = self._leased.setdefault(node, {}), self._done.setdefault(node, set())
         where = self._where
         counted = []
+        closed = 0
         for index in indices:
-            if not (index in done or index in leased or self._claim(node, index)):
+            if index in done:
+                done.remove(index)
+                closed += 1
+            elif index in leased or self._claim(node, index):
+                self._let_go(node, index)
+            else:
                 continue
-            self._let_go(node, index)
             where[index] = ARCHIVED
             counted.append(index)
+        self.done -= closed
         self.archived += len(counted)
         self._failures.settled(counted)
         return counted

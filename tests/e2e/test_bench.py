@@ -45,3 +45,12 @@ def test_kills_around_submissions_to_a_real_slurm_leave_no_orphan_and_no_twin() 
     promised = "commands_per_min parse_1000_ms end_to_fact_s kills orphans double_submissions"
     assert told.keys() >= set(promised.split())
     assert (told["kills"], told["orphans"], told["double_submissions"], told["run_twice"]) == (8, 0, 0, 0)
+
+
+def test_event_ranges_are_measured() -> None:
+    told = bench("jumbo", "--ranges", "20000", "--nodes", "2", "--start-nodes", "20", "--cores", "8")
+    promised = "core_time_in_events_2h startup_s_8_nodes startup_s_10000_nodes ranges_per_s peak_rss_mb_1m_ranges"
+    assert told.keys() >= {*promised.split(), "faults", "lost", "reported_twice"}
+    assert told["core_time_in_events_2h"] >= 0.97, "on virtual time no machine can change it"
+    assert 0 < told["startup_s_20_nodes"] <= told["last_process_there_s_20_nodes"] + 1, "the straggler holds nobody"
+    assert told["ranges_per_s"] > 0

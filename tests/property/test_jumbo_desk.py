@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
@@ -43,8 +44,7 @@ def world_with(troubles: list[tuple[float, str, int]], fails: Callable[[EventRan
     )
     world.start([1.0, 1.5, 2.0])
     for moment, what, place in troubles:
-        name = world.names[place]
-        world.loop.at(moment, lambda what=what, name=name: TROUBLES[what](world, name))  # type: ignore[misc]
+        world.loop.at(moment, partial(TROUBLES[what], world, world.names[place]))
     return world
 
 

@@ -66,6 +66,25 @@ def batch(allocations: int, seconds: float, ends: int, kills: int, output: str) 
         _show(measure(Path(folder), allocations=allocations, seconds=seconds, ends=ends, kills=kills), output)
 
 
+@bench.command()
+@click.option("--ranges", default=1_000_000, show_default=True, help="Event ranges that go through one head.")
+@click.option("--batch", default=512, show_default=True, help="Ranges that a node leases and tells of together.")
+@click.option("--nodes", default=64, show_default=True, help="Nodes of the allocation of two hours.")
+@click.option("--start-nodes", default=10_000, show_default=True, help="Nodes of the allocation that only starts.")
+@click.option("--cores", default=64, show_default=True, help="Cores of each node on virtual time.")
+@click.option("--seed", default=0, show_default=True, help="Decides how long ranges and starts take.")
+@click.option("--output", type=OUTPUTS, default="table", show_default=True)
+def jumbo(output: str, **sizes: int) -> None:
+    """Measure event ranges: through one real head, and on virtual time in large allocations.
+
+    Figures that need the whole service are null: they are not measured yet.
+    """
+    from hpcharvest.cli.bench.jumbo import measure
+
+    with tempfile.TemporaryDirectory(prefix="hpcharvest-bench-") as folder:
+        _show(measure(Path(folder), **sizes), output)
+
+
 def _show(figures: dict[str, Any], output: str) -> None:
     if output == "json":
         click.echo(json.dumps(figures))

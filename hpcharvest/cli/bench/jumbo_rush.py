@@ -44,7 +44,7 @@ def measure(folder: Path, ranges: int, batch: int) -> dict[str, Any]:
     return {
         "ranges_per_s": round(ranges / figures["seconds"]),
         "head_cpu_us_per_range": round(figures["cpu_s"] / ranges * 1e6, 2),
-        "peak_rss_mb_1m_ranges": round(figures["peak_rss_mb"], 1),
+        "peak_rss_mb": round(figures["peak_rss_mb"], 1),
     }
 
 

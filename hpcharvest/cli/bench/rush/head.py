@@ -37,7 +37,8 @@ def run(folder: Path, nodes: int, ranges: int) -> dict[str, float]:
 
     The first lease waits until all nodes are there, so that their start is not counted.
     """
-    rush = _Rush(folder, nodes)
+    task = EventTask(job=JOB, attempt=Attempt(1), kind=PayloadKind.COMMAND, argv=("true",), folder=str(folder))
+    rush = Loop(folder, task, names(nodes), SLOTS, takes_over=True)
     while rush.archived < ranges or rush.pen.due is not None:
         rush.turn()
     ended = time.monotonic()
@@ -48,25 +49,26 @@ def run(folder: Path, nodes: int, ranges: int) -> dict[str, float]:
     return {"seconds": ended - rush.began, "cpu_s": spent, "peak_rss_mb": _peak_mb()}
 
 
-class _Rush:
+class Loop:
     """What a head does at each turn."""
 
-    def __init__(self, folder: Path, nodes: int) -> None:
+    def __init__(
+        self, folder: Path, task: EventTask, nodes: list[str], slots: int, *, takes_over: bool = False
+    ) -> None:
         clock = SystemClock()
         mailbox = Mailbox(folder)
-        self.link = SocketHead(folder / LINK, host="127.0.0.1", incarnation=0, nodes=nodes, clock=clock)
+        self.link = SocketHead(folder / LINK, host="127.0.0.1", incarnation=0, nodes=len(nodes), clock=clock)
         self.pen = Pen(mailbox.journal, restart=0, flush_s=FLUSH_S)
-        started = RunnerStarted(at=clock.wall(), batch_id="1", nodes=tuple(names(nodes)), restart=0)
+        started = RunnerStarted(at=clock.wall(), batch_id="1", nodes=tuple(nodes), restart=0)
         self.pen.take_start(started)
         self.archived = 0
         self.began = math.inf
         self.cpu_at_start_s = 0.0
         self._nodes = nodes
         self._limit = time.monotonic() + LIMIT_S
-        task = EventTask(job=JOB, attempt=Attempt(1), kind=PayloadKind.COMMAND, argv=("true",), folder=str(folder))
         self.desk = Desk(
             (task,),
-            names(nodes),
+            nodes,
             self.link,
             mailbox.read_feed,
             self._say,
@@ -75,24 +77,24 @@ class _Rush:
             wall=clock.wall,
             now=time.monotonic(),
             published=lambda: self.pen.due is None,
-            takes_over=True,
+            takes_over=takes_over,
         )
-        self.desk.offer([Room(SLOTS, math.inf)] * nodes)
+        self.desk.offer([Room(slots * task.cores, math.inf)] * len(nodes))
         self._poll = select.poll()
         self._poll.register(self.link.fileno(), select.POLLIN)
 
-    def turn(self) -> None:
-        """Do what the runner's loop does."""
+    def turn(self, until: float = math.inf) -> None:
+        """Do what the runner's loop does, and wait for more, at the longest until then."""
         now = time.monotonic()
         if now > self._limit:
             raise HarvestError(f"only {self.archived} ranges were archived within {LIMIT_S:g} s")
         if self.pen.due is not None and now >= self.pen.due:
             self.pen.flush(now)
         self.desk.tick(now)
-        if math.isinf(self.began) and all(self.desk.is_there(node) for node in names(self._nodes)):
+        if math.isinf(self.began) and all(self.desk.is_there(node) for node in self._nodes):
             self.began = now
             self.cpu_at_start_s = time.process_time()
-        due = min(self.desk.next_event(), self.pen.due or math.inf)
+        due = min(self.desk.next_event(), self.pen.due or math.inf, until)
         self._poll.poll(max(0.0, due - time.monotonic()) * 1000)
 
     def _say(self, record: Record) -> None:

@@ -10,6 +10,7 @@ import os
 import select
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ from hpcharvest.messenger.ranges import LINK, NODES
 
 ARCHIVE: Final = 5_000
 """Ranges in an archive."""
+PAUSE_S: Final = 0.05
+"""Links want to connect although nothing rings."""
 
 
 class _Node:
@@ -44,8 +47,7 @@ class _Node:
             self.link.send(Ask(job=JOB, want=2 * self._batch))  # one is on its way while another is done
         for message in messages:
             self._take(message)
-        self._tell()
-        if self._stopping and not self._told:
+        if self._stopping and not self._told and not self._leased:
             self._close()
 
     def _take(self, message: HeadMessage) -> None:
@@ -64,21 +66,21 @@ class _Node:
             case Stop():
                 self._stopping = True
 
-    def _tell(self) -> None:
-        """Make durable what was done, and tell of it, batch by batch."""
+    def write(self) -> int | None:
+        """Write down what was done, batch by batch; give the file that is to be flushed, if there was anything."""
+        for first in range(0, len(self._leased), self._batch):
+            done = [[row[0], 0.0, 0.0] for row in self._leased[first : first + self._batch]]
+            os.write(self._spool, json.dumps(done, separators=(",", ":")).encode("ascii") + b"\n")
+        return self._spool if self._leased else None
+
+    def tell(self) -> None:
+        """Tell of what is durable, batch by batch."""
         rows, self._leased = self._leased, []
-        if not rows:
-            return
-        done: list[Row] = [[row[0], 0.0, 0.0] for row in rows]
-        for first in range(0, len(done), self._batch):
-            line = json.dumps(done[first : first + self._batch], separators=(",", ":"))
-            os.write(self._spool, line.encode("ascii") + b"\n")
-        os.fsync(self._spool)
-        for first in range(0, len(done), self._batch):
+        for first in range(0, len(rows), self._batch):
             self._number += 1
-            batch = done[first : first + self._batch]
-            self._told.append((self._number, rows[first : first + self._batch]))
-            self.link.send(Told(number=self._number, job=JOB, done=batch))
+            batch = rows[first : first + self._batch]
+            self._told.append((self._number, batch))
+            self.link.send(Told(number=self._number, job=JOB, done=[[row[0], 0.0, 0.0] for row in batch]))
 
     def _close(self) -> None:
         """Say that an archive is closed, of all that was acknowledged."""
@@ -95,13 +97,21 @@ class _Node:
 
 
 def run(folder: Path, nodes: int, batch: int) -> None:
-    """Be so many nodes, which ask for twice as many ranges as a batch has, until the head lets all go."""
-    found = {node.link.fileno(): node for node in (_Node(folder, name, batch) for name in names(nodes))}
+    """Be so many nodes, which ask for twice as many ranges as a batch has, until the head lets all go.
+
+    Their files are flushed side by side, as on nodes of their own.
+    """
+    found = [_Node(folder, name, batch) for name in names(nodes)]
     poll = select.epoll()
-    for fileno in found:
-        poll.register(fileno, select.EPOLLIN)
-    while not all(node.left for node in found.values()):
-        poll.poll(0.05)
-        now = time.monotonic()
-        for node in found.values():
-            node.turn(now)
+    for node in found:
+        poll.register(node.link.fileno(), select.EPOLLIN)
+    with ThreadPoolExecutor(nodes) as flushers:
+        while not all(node.left for node in found):
+            poll.poll(PAUSE_S)
+            now = time.monotonic()
+            for node in found:
+                node.turn(now)
+            for _ in flushers.map(os.fsync, [spool for node in found if (spool := node.write()) is not None]):
+                pass
+            for node in found:
+                node.tell()

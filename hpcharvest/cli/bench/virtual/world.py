@@ -150,6 +150,11 @@ class World:
 
         return begin
 
+    @property
+    def head_cpu_s(self) -> float:
+        """What the head that is there has used of its processor."""
+        return self.head.cpu_s if self.head is not None else 0.0
+
     def counted_s(self) -> float:
         """Give the core seconds of all ranges that count, in archives that are closed."""
         closed = [record for record in self.journal if isinstance(record, ArchiveClosed)]
