@@ -73,6 +73,7 @@ class World:
         self.inputs = folder / "remote" / "inputs"
         self.outputs = folder / "remote" / "outputs"
         self.work = folder / "work"
+        self.scratch = folder / "scratch"
         self.config = folder / "controller.toml"
         self.cluster = Cluster(
             folder / "batch", Settings(nodes=recipe.nodes, cores_per_node=recipe.cores_per_node, kill_grace_s=1.0)
@@ -82,7 +83,7 @@ class World:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        for place in (self.inputs, self.outputs, self.work):
+        for place in (self.inputs, self.outputs, self.work, self.scratch):
             place.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             if not self.recipe.batch:
@@ -165,16 +166,21 @@ class World:
         said = json.loads(ready.read_text())
         self.url, self.server_pid = said["url"], server.pid
 
-    def _configure(self) -> None:
+    def _site(self) -> dict[str, Any]:
+        """Give the site's file."""
         recipe = self.recipe
-        site = {
+        return {
             "site": {"name": "sandbox", "description": "The batch system of a small world."},
             "batch": {
                 "commands_per_minute": 600,
                 "signal_before_end_s": 5,
                 **(recipe.batch or {"dialect": "local", "command": self.cluster.command}),
             },
-            "nodes": {"cores": recipe.cores_per_node, "gpus": recipe.gpus_per_node},
+            "nodes": {
+                "cores": recipe.cores_per_node,
+                "gpus": recipe.gpus_per_node,
+                "scratch": str(self.scratch),  # a node that dies leaves something there
+            },
             "allocation": {
                 "max_nodes": recipe.nodes,
                 "max_walltime_s": 7200,
@@ -185,6 +191,9 @@ class World:
             "software": {"python": sys.executable, **recipe.software},
             "container": recipe.container,
         }
+
+    def _configure(self) -> None:
+        recipe = self.recipe
         controller = {
             "controller": {
                 "harvester_id": recipe.harvester_id,
@@ -203,7 +212,7 @@ class World:
                 }
             },
         }
-        (self.folder / "site.toml").write_text(toml(site))
+        (self.folder / "site.toml").write_text(toml(self._site()))
         self.config.write_text(toml(controller))
 
 

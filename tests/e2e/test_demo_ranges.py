@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from hpcharvest.cli.demo.orders import event_ranges, recipe, starts, submit_jumb
 from hpcharvest.cli.demo.range_audit import EventOrder, audit_ranges
 from hpcharvest.cli.demo.range_evidence import gather_ranges
 from hpcharvest.messenger.mailbox import Mailbox
-from hpcharvest.messenger.protocol import Manifest
+from hpcharvest.messenger.protocol import Manifest, Task
 from hpcharvest.messenger.ranges import ARCHIVES, NODES, PART, EventTask, PayloadKind
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
@@ -195,3 +196,16 @@ def test_notes_of_ranges_go_where_they_are_counted(tmp_path: Path) -> None:
     section = event_ranges(str(starts(tmp_path)))
     words = [word.replace("{PandaID}", "7") for word in section["arguments"]]
     assert words[-2:] == ["--start-log", str(starts(tmp_path) / "7")]
+
+
+def test_an_allocation_with_a_whole_job_that_has_not_ended_is_spared(tmp_path: Path) -> None:
+    whole = Task(job=JobId(2), attempt=Attempt(1), argv=("true",), folder=str(tmp_path))
+    manifest = Manifest(
+        allocation=AllocationId(1), tag="t", cores_per_node=2, tasks=(whole,), event_tasks=(event_task(tmp_path),)
+    )
+    Mailbox(tmp_path).write_manifest(manifest)
+    (tmp_path / NODES / "vn001.0.jsonl").write_text("{}\n")
+    (tmp_path / ARCHIVES / f"a.tar{PART}").write_bytes(b"1")
+    assert not mishap.in_the_middle(tmp_path)
+    Mailbox(tmp_path).write_manifest(replace(manifest, tasks=()))
+    assert mishap.in_the_middle(tmp_path)

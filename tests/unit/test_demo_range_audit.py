@@ -99,8 +99,8 @@ def test_a_range_that_the_server_does_not_have_is_missed() -> None:
     ]
 
 
-def test_without_an_accident_none_is_missed() -> None:
-    assert audit_ranges(replace(GOOD, killed=(), accident=False)) == ()
+def test_without_an_accident_none_is_missed_and_one_allocation_may_do() -> None:
+    assert audit_ranges(replace(GOOD, killed=(), accident=False, allocations=1)) == ()
 
 
 WHOLE = Evidence(

@@ -8,6 +8,7 @@ from pathlib import Path
 from hpcharvest.apps.folders import Folders
 from hpcharvest.errors import HarvestError
 from hpcharvest.messenger.mailbox import Mailbox
+from hpcharvest.messenger.protocol import PayloadEnded
 from hpcharvest.messenger.ranges import ARCHIVES, NODES, PART
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.ids import AllocationId
@@ -60,12 +61,15 @@ def folders(world: World) -> Folders:
 
 
 def in_the_middle(folder: Path) -> bool:
-    """Whether an allocation does event ranges and nothing else, has some of them, and has an archive open."""
+    """Whether an allocation has nothing but event ranges left, has told of some of them, and has an archive open."""
+    mailbox = Mailbox(folder)
     try:
-        manifest = Mailbox(folder).read_manifest()
+        manifest = mailbox.read_manifest()
+        records = [record for segment in mailbox.read_segments(0) for record in segment.records]
     except HarvestError:
         return False  # it is not there yet
-    if not manifest.event_tasks or manifest.tasks:
+    ended = {(one.job, one.attempt) for one in records if isinstance(one, PayloadEnded)}
+    if not manifest.event_tasks or not {task.key for task in manifest.tasks} <= ended:
         return False
     told = any(one.stat().st_size for one in (folder / NODES).glob("*.jsonl"))
     return told and any(one.stat().st_size for one in (folder / ARCHIVES).glob(f"*{PART}"))

@@ -95,7 +95,7 @@ def audit_ranges(evidence: RangeEvidence) -> tuple[Disagreement, ...]:
 
 
 def _proof(evidence: RangeEvidence) -> Iterator[str]:
-    if evidence.allocations < 2:
+    if evidence.accident and evidence.allocations < 2:
         yield f"its ranges were done in {counted(evidence.allocations, 'allocation')}, which proves little"
     if evidence.accident and not evidence.killed:
         yield "none of its allocations was killed, as one was to be"
