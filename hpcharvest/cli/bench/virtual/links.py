@@ -26,7 +26,10 @@ class Hub:
         self._outbox: list[tuple[Wire, bytes]] = []
 
     def join(self, wire: Wire) -> None:
-        """Let a node be reached."""
+        """Let a node be reached here, and no longer where it was before."""
+        other = self._wires.get(wire.node, wire)
+        if other is not wire:
+            other.cut()
         self._wires[wire.node] = wire
 
     def bring(self, wire: Wire, line: bytes) -> None:
