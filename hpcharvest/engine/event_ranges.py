@@ -231,13 +231,14 @@ class EventRanges:
 
     def _serve(self, turn: Turn) -> None:
         """Begin with jobs whose inputs are here."""
-        for name, waiting in turn.mirror.queued.items():
-            queue = self._queues.get(name)
-            for job in [one for one in waiting.values() if one.spec.event_service and queue is not None]:
-                if queue is not None and (reason := event_tasks.why_never(job.spec, queue)):
-                    turn.tell(facts.Unfit(job=job.id, reason=reason, at=turn.now))
-                else:
-                    turn.tell(facts.Served(job=job.id, attempt=Attempt(job.attempt + 1), at=turn.now))
+        for job in turn.mirror.unserved.values():
+            queue = self._queues.get(job.queue)
+            if queue is None:
+                continue
+            if reason := event_tasks.why_never(job.spec, queue):
+                turn.tell(facts.Unfit(job=job.id, reason=reason, at=turn.now))
+            else:
+                turn.tell(facts.Served(job=job.id, attempt=Attempt(job.attempt + 1), at=turn.now))
 
     def _finish(self, job: Job, turn: Turn) -> None:
         """End a job of which nothing is left: neither here, nor with PanDA, nor to be told."""

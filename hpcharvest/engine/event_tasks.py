@@ -20,11 +20,14 @@ from hpcharvest.errors import JobNotUnderstood
 from hpcharvest.messenger.ranges import EventTask, PayloadKind
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.job import Job, JobSpec
+from hpcharvest.model.shape import Shape
 from hpcharvest.sizing.policy import Limits
-from hpcharvest.sizing.ranges import SlotSize, Wish
+from hpcharvest.sizing.ranges import SlotSize, Wish, capacity
 
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 MB = 1_000_000
+FIRST_S = 60.0
+"""Before so many seconds, an allocation has said what more it wants, and has got it."""
 PARAMETERS = "HPCHARVEST_PARAMETERS"
 """The environment variable in which a callable finds its job's jobPars, as they are."""
 
@@ -54,6 +57,16 @@ def slot(queue: Queue) -> SlotSize:
 def slots(queue: Queue, nodes: int) -> int:
     """Say how many slots for event ranges fit on so many nodes, if nothing else runs there."""
     return slot(queue).slots(nodes, launch.node_shape(queue.site))
+
+
+def first_helping(queue: Queue, shape: Shape) -> int:
+    """Say how many ranges an allocation that starts is to find: for a minute, and one more for each slot.
+
+    As long as nobody knows how long they take, that is as configured. Never more than it can do.
+    """
+    seconds = range_s(queue, 0.0)
+    most = capacity(shape, slot(queue), seconds, launch.limits(queue.site))
+    return min(slots(queue, shape.nodes) * (1 + int(FIRST_S / seconds)), most)
 
 
 def wish(queue: Queue, limits: Limits) -> Wish:

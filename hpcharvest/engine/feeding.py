@@ -131,13 +131,13 @@ class Feeding:
             del self._unwritten[key]
 
     def _hunger(self, allocation: Allocation, job: JobId) -> int:
-        """Say how many more ranges an allocation has work for; of one that did not say yet, one for each slot."""
+        """Say how many more ranges an allocation has work for; of one that did not say yet, for its start."""
         queue = self._queues.get(allocation.queue)
         standing = self._book.standing(allocation.id, job)
         if queue is None or standing.last:
             return 0
-        slots = event_tasks.slots(queue, allocation.shape.nodes)
-        return max(0, max(dict(allocation.wanted).get(job, 0), slots) - standing.fed)
+        first = event_tasks.first_helping(queue, allocation.shape)
+        return max(0, max(dict(allocation.wanted).get(job, 0), first) - standing.fed)
 
     def _write(self, key: FeedKey) -> None:
         allocation, job, number = key

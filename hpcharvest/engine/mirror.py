@@ -28,6 +28,8 @@ class Mirror:
         """Jobs that may go back to the database once their report is settled."""
         self.queued: dict[str, dict[JobId, Job]] = {}
         """By queue: jobs that may be given to an allocation."""
+        self.unserved: dict[JobId, Job] = {}
+        """Event-service jobs whose ranges may be done from now on."""
         self.served: dict[JobId, Job] = {}
         """Event-service jobs whose ranges are being done."""
 
@@ -78,15 +80,10 @@ class Mirror:
 
     def _take_job(self, job: Job) -> None:
         self.jobs[job.id] = job
-        queue = self.queued.setdefault(job.queue, {})
-        if job.state is JobState.QUEUED:
-            queue[job.id] = job
-        else:
-            queue.pop(job.id, None)
-        if job.state is JobState.SERVED:
-            self.served[job.id] = job
-        else:
-            self.served.pop(job.id, None)
+        queued, events = job.state is JobState.QUEUED, job.spec.event_service
+        _keep(self.queued.setdefault(job.queue, {}), job, here=queued and not events)
+        _keep(self.unserved, job, here=queued and events)
+        _keep(self.served, job, here=job.state is JobState.SERVED)
 
     def _forget(self, job_id: JobId) -> None:
         """Let go of a job that is over, or waits in the database, and of which PanDA knows."""
@@ -94,3 +91,11 @@ class Mirror:
         if job is not None and (job.state.final or job_id in self._outside):
             del self.jobs[job_id]
             self._outside.discard(job_id)
+
+
+def _keep(some: dict[JobId, Job], job: Job, *, here: bool) -> None:
+    """Let a job be among some, or not."""
+    if here:
+        some[job.id] = job
+    else:
+        some.pop(job.id, None)

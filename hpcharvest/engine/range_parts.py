@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from hpcharvest.apps.archive import ArchiveTicket
 from hpcharvest.apps.folders import Folders
@@ -48,45 +50,26 @@ def event_ranges(
 ) -> EventRanges:
     """Make the crew member. `start` gives an archive's DAG to Parsl."""
     book = RangeBook(database)
-    bundles = Bundles(
-        configuration=configuration,
-        database=database,
-        folders=folders,
-        book=book,
-        start=start,
-        salvage=salvaging,
-        hands=hands,
-        events=events,
-        clock=clock,
-    )
-
-    def settled(bundle: Bundle) -> None:
-        if bundle.archive:
-            sweeper.take(bundles.archive(bundle.allocation) / bundle.archive)
-
+    always: dict[str, Any] = {"configuration": configuration, "hands": hands, "events": events, "clock": clock}
+    bundles = Bundles(**always, database=database, folders=folders, book=book, start=start, salvage=salvaging)
     staff = Staff(
         book=book,
-        acquiring=Acquiring(configuration=configuration, client=client, hands=hands, events=events, clock=clock),
-        feeding=Feeding(
-            configuration=configuration,
-            database=database,
-            folders=folders,
-            book=book,
-            hands=hands,
-            events=events,
-            clock=clock,
-        ),
+        acquiring=Acquiring(**always, client=client),
+        feeding=Feeding(**always, database=database, folders=folders, book=book),
         bundles=bundles,
         reports=RangeReports(
-            configuration=configuration,
+            **always,
             client=client,
             database=database,
             book=book,
             bundles=bundles,
-            hands=hands,
-            events=events,
-            clock=clock,
-            settled=settled,
+            settled=partial(_swept, sweeper, bundles),
         ),
     )
     return EventRanges(staff, configuration=configuration, effects=effects, hands=hands, clock=clock)
+
+
+def _swept(sweeper: Sweeper, bundles: Bundles, bundle: Bundle) -> None:
+    """Let the source of an archive go, of which PanDA has said that it knows."""
+    if bundle.archive:
+        sweeper.take(bundles.archive(bundle.allocation) / bundle.archive)

@@ -24,6 +24,7 @@ from hpcharvest.engine.allocations import Allocations
 from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.dag import DagWindow, Reporter
 from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.event_ranges import EventRanges
 from hpcharvest.engine.events import AnswerKept, DagEnded, Event, StopAsked
 from hpcharvest.engine.intake import Intake
 from hpcharvest.engine.lease import Lease
@@ -140,18 +141,7 @@ class Service:
             stage_threads=settings.stage_threads,
         )
         self._watch = Watch(systems=self._systems, events=events, settings=settings, clock=clock)
-        self._ranges = event_ranges(
-            configuration=configuration,
-            client=client,
-            database=database,
-            folders=self._folders,
-            start=dags.start_bundle,
-            sweeper=sweeper,
-            effects=self._batch_jobs,
-            hands=hands,
-            events=events,
-            clock=clock,
-        )
+        self._ranges = self._event_ranges(client, database, dags, sweeper, hands)
         self._allocations = Allocations(
             configuration=configuration,
             effects=self._batch_jobs,
@@ -173,6 +163,22 @@ class Service:
         self._stack.callback(self.loop.last_turn)  # the stack is taken down from its end: this comes after the others
         for close in (self._watch.close, dags.close, hands.close, self._images.give_up):
             self._stack.callback(close)
+
+    def _event_ranges(
+        self, client: PandaClient, database: Database, dags: Dags, sweeper: Sweeper, hands: Hands
+    ) -> EventRanges:
+        return event_ranges(
+            configuration=self._configuration,
+            client=client,
+            database=database,
+            folders=self._folders,
+            start=dags.start_bundle,
+            sweeper=sweeper,
+            effects=self._batch_jobs,
+            hands=hands,
+            events=self._events,
+            clock=self._clock,
+        )
 
     def _crew(self, database: Database, client: PandaClient, hands: Hands, dags: Dags, sweeper: Sweeper) -> Crew:
         configuration, events, clock = self._configuration, self._events, self._clock

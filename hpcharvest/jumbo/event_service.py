@@ -87,7 +87,7 @@ class EventService(NoEventService):
         leave_at: float,
     ) -> None:
         """`known`: what the journal says already. ConfigurationError: there is no address to listen at."""
-        self._manifest, self._mailbox, self._clock = manifest, mailbox, clock
+        self._manifest, self._mailbox, self._pen, self._clock = manifest, mailbox, pen, clock
         self._takes_over = life > 0
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="salvage")
         self._told = {record.name for record in known if isinstance(record, ArchiveClosed)}
@@ -98,25 +98,28 @@ class EventService(NoEventService):
             nodes=len(where.nodes),
             clock=clock,
         )
-        self._desk = Desk(
-            manifest.event_tasks,
-            where.nodes,
+        self._desk = self._make_desk(where.nodes, known, leave_at)
+        self._agents = Agents(mailbox.folder, manifest, where, environment, self._desk.expects)
+        self._rooms = [Room(0, 0)] * len(where.nodes)
+        self._leave_by = math.inf
+
+    def _make_desk(self, nodes: Sequence[str], known: Sequence[Record], leave_at: float) -> Desk:
+        return Desk(
+            self._manifest.event_tasks,
+            nodes,
             self._link,
-            mailbox.read_feed,
-            lambda record: self._say(pen, record),
+            self._mailbox.read_feed,
+            self._say,
             salvage=self._salvage,
-            heartbeat_s=manifest.heartbeat_s,
-            wall=clock.wall,
-            now=clock.steady(),
+            heartbeat_s=self._manifest.heartbeat_s,
+            wall=self._clock.wall,
+            now=self._clock.steady(),
             leave_at=leave_at,
-            published=lambda: pen.due is None,
+            published=lambda: self._pen.due is None,
             aside=self._aside,
             known=known,
             takes_over=self._takes_over,
         )
-        self._agents = Agents(mailbox.folder, manifest, where, environment, self._desk.expects)
-        self._rooms = [Room(0, 0)] * len(where.nodes)
-        self._leave_by = math.inf
 
     def begin(self, now: float) -> None:
         """Start the nodes' processes."""
@@ -171,10 +174,10 @@ class EventService(NoEventService):
         self._link.close()
         self._aside.shutdown(wait=False, cancel_futures=True)
 
-    def _say(self, pen: Pen, record: Record) -> None:
+    def _say(self, record: Record) -> None:
         if isinstance(record, ArchiveClosed):
             self._told.add(record.name)
-        pen.add(record, self._clock.steady())
+        self._pen.add(record, self._clock.steady())
 
     def _salvage(self, node: str, life: int) -> Sequence[Record]:
         return salvage(self._mailbox.folder, node, set(self._told), life=life)

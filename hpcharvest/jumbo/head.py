@@ -92,19 +92,7 @@ class Head:
         # The allocation was sized for its tasks: the seconds that its start took must not make them all too long.
         self._first_round = True
         self._environment = dict(os.environ)
-        self._ranges = NoEventService()
-        if manifest.event_tasks:
-            self._ranges = EventService(
-                manifest,
-                surroundings,
-                mailbox,
-                pen,
-                clock,
-                environment=self._environment,
-                life=life,
-                known=known,
-                leave_at=self._leave_at,
-            )
+        self._ranges = self._event_service(life, known)
 
     def run(self, done: Collection[Key]) -> ExitCode:
         """Run all tasks but those `done`, say goodbye, and tell how to exit."""
@@ -119,6 +107,21 @@ class Head:
             self._ranges.begin(self._clock.steady())
             self._work(bell)
             return self._say_goodbye(bell)
+
+    def _event_service(self, life: int, known: Sequence[Record]) -> NoEventService:
+        if not self._manifest.event_tasks:
+            return NoEventService()
+        return EventService(
+            self._manifest,
+            self._surroundings,
+            self._mailbox,
+            self._pen,
+            self._clock,
+            environment=self._environment,
+            life=life,
+            known=known,
+            leave_at=self._leave_at,
+        )
 
     def _work(self, bell: Bell) -> None:
         while not self._pen.fenced:

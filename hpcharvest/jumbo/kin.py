@@ -36,23 +36,39 @@ def node_mark(tag: str, restart: int) -> str:
     return f"{tag}/{restart}/ranges"
 
 
-def family(leaders: Collection[int], marks: Collection[Mark | str]) -> set[int]:
-    """Find the live processes of some payloads, in one look at /proc.
+class Table:
+    """All live processes, as one look at /proc shows them: it costs the same for one payload and for hundreds."""
 
-    `leaders` of their sessions that were not reaped yet, and the `marks` of all of them.
-    """
-    found: set[int] = set(leaders)
-    children: dict[int, list[int]] = {}
-    wanted = {str(mark).encode() for mark in marks}
-    for pid, parent, session in _processes():
-        children.setdefault(parent, []).append(pid)
-        if session in leaders or _mark_of(pid) in wanted:
-            found.add(pid)
-    fresh = list(found)
-    while fresh:
-        fresh = [child for pid in fresh for child in children.get(pid, ()) if child not in found]
-        found.update(fresh)
-    return found - {os.getpid()}
+    def __init__(self) -> None:
+        """Look."""
+        self._children: dict[int, list[int]] = {}
+        self._sessions: dict[int, list[int]] = {}
+        self._bearers: dict[bytes, list[int]] = {}
+        for pid, parent, session in _processes():
+            self._children.setdefault(parent, []).append(pid)
+            self._sessions.setdefault(session, []).append(pid)
+            self._bearers.setdefault(_mark_of(pid), []).append(pid)
+
+    def family(self, leaders: Collection[int], marks: Collection[Mark | str]) -> set[int]:
+        """Find the processes of some payloads.
+
+        `leaders` of their sessions that were not reaped yet, and the `marks` of all of them.
+        """
+        found: set[int] = set(leaders)
+        for leader in leaders:
+            found.update(self._sessions.get(leader, ()))
+        for mark in marks:
+            found.update(self._bearers.get(str(mark).encode(), ()))
+        fresh = list(found)
+        while fresh:
+            fresh = [child for pid in fresh for child in self._children.get(pid, ()) if child not in found]
+            found.update(fresh)
+        return found - {os.getpid()}
+
+
+def family(leaders: Collection[int], marks: Collection[Mark | str]) -> set[int]:
+    """Find the live processes of some payloads, as `Table.family` does."""
+    return Table().family(leaders, marks)
 
 
 def of_this_start(tag: str, restart: int) -> set[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hpcharvest.sandbox.events import MAX_UPDATES
 from hpcharvest.sandbox.server import serve
 
 
@@ -27,6 +28,13 @@ def main() -> None:
     parser.add_argument(
         "--healthy-event-updates", action="store_true", help="answer update_event_ranges as documented, not with 500"
     )
+    parser.add_argument(
+        "--max-event-updates",
+        type=int,
+        default=MAX_UPDATES,
+        metavar="N",
+        help=f"take so many ranges in one update_event_ranges, and answer null to the rest ({MAX_UPDATES})",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the dice for faults (0)")
     given = parser.parse_args()
     serve(
@@ -38,6 +46,7 @@ def main() -> None:
         adder_delay_s=given.adder_delay,
         require_token=given.require_token,
         event_update_500=not given.healthy_event_updates,
+        max_event_updates=given.max_event_updates,
         seed=given.seed,
     )
 

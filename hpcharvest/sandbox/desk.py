@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcharvest.sandbox.books import Books
-from hpcharvest.sandbox.events import EventTable
+from hpcharvest.sandbox.events import MAX_UPDATES, EventTable
 from hpcharvest.sandbox.faults import Faults
 from hpcharvest.sandbox.fleet import Fleet
 from hpcharvest.sandbox.protocol import ProtocolError
@@ -23,7 +23,8 @@ class Options:
     `redeliver_after_s`: see `Books`; None never hands a job out again. `adder_delay_s`: seconds in holding.
     `require_token`: the bearer token without which a caller is nobody; None takes everybody for production.
     `vo`: the one known virtual organisation. `event_update_500`: answer `update_event_ranges` as panda-server 1.0.3
-    does, with status 500 after the commit, instead of as documented.
+    does, with status 500 after the commit, instead of as documented. `max_event_updates`: so many ranges are taken in
+    one call, and the rest is answered with null.
     """
 
     redeliver_after_s: float | None = 60.0
@@ -31,6 +32,7 @@ class Options:
     require_token: str | None = None
     vo: str = "atlas"
     event_update_500: bool = True
+    max_event_updates: int = MAX_UPDATES
     seed: int = 0
 
 
@@ -49,7 +51,7 @@ class Desk:
         self.options = options or Options()
         self.clock = clock
         self.books = Books(redeliver_after_s=self.options.redeliver_after_s, adder_delay_s=self.options.adder_delay_s)
-        self.events = EventTable(self.books)
+        self.events = EventTable(self.books, self.options.max_event_updates)
         self.fleet = Fleet()
         self.faults = Faults(self.options.seed)
         self.requests: Counter[str] = Counter()

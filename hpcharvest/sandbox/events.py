@@ -23,7 +23,7 @@ from hpcharvest.sandbox.states import REPORTS_EVENTS, WITH_EVENTS, EventState, J
 from hpcharvest.sandbox.zips import Zip, Zips
 
 MAX_UPDATES = 100_000
-"""Ranges in one call; the rest is answered with null."""
+"""Ranges in one call, by default; the rest is answered with null."""
 
 MERGES_FROM = 9_000_000_001
 """PandaIDs of merge jobs, apart from those that people give."""
@@ -47,8 +47,9 @@ class Name(NamedTuple):
 class EventTable:
     """All ranges of the server. Its lock is apart from that of the books, and taken after it where both are."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, max_updates: int = MAX_UPDATES) -> None:
         self._books = books
+        self._max_updates = max_updates
         self._lock = threading.RLock()
         self.reset()
         books.on_archive = self.release
@@ -132,7 +133,7 @@ class EventTable:
             commands: dict[str, str | None] = {}
             archives_of: dict[tuple[int, int], Zip] = {}
             for item, said in _flatten(items):
-                if len(returns) >= MAX_UPDATES:
+                if len(returns) >= self._max_updates:
                     returns.append(None)
                     continue
                 name = _numbers(item)

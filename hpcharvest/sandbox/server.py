@@ -19,6 +19,7 @@ from starlette.routing import Mount
 
 from hpcharvest.sandbox import control
 from hpcharvest.sandbox.desk import Desk, Options
+from hpcharvest.sandbox.events import MAX_UPDATES
 from hpcharvest.sandbox.wire import Api, DroppableProtocol
 
 KEEP_ALIVE_S = 60
@@ -111,6 +112,7 @@ def serve(
     adder_delay_s: float = 0.2,
     require_token: str | None = None,
     event_update_500: bool = True,
+    max_event_updates: int = MAX_UPDATES,
     seed: int = 0,
     listens: Callable[[str], None] = lambda _url: None,
 ) -> None:
@@ -125,6 +127,7 @@ def serve(
         adder_delay_s=adder_delay_s,
         require_token=require_token,
         event_update_500=event_update_500,
+        max_event_updates=max_event_updates,
         seed=seed,
     )
     desk = Desk(options)

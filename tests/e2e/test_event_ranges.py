@@ -179,14 +179,16 @@ def test_an_archive_that_is_not_what_it_was_gives_its_ranges_back(tmp_path: Path
 
 
 def test_whole_jobs_and_ranges_share_an_allocation(tmp_path: Path) -> None:
-    recipe = {"allocation": {"linger_s": 2.0, "max_allocations": 1}}
-    with place(tmp_path, recipe=recipe, pause_s=0.5) as here, Controller(here.world):
-        number = here.job(8)
-        assert worlds.until_all_over(here.world) == {number: "finished"}
+    recipe = {"allocation": {"max_allocations": 2}}
+    with place(tmp_path, recipe=recipe, pause_s=0.3, life_s=1.0) as here, Controller(here.world):
+        number = here.job(60)
+        worlds.eventually(lambda: here.ranges["finished_reports"], lambda: worlds.log_of(here.world))
+        (whole,) = worlds.submit(here.world, [worlds.job()])
+        assert worlds.until_all_over(here.world) == {number: "finished", whole: "finished"}
+        assert_told_once(here, 60, 60)
         with worlds.database(here.world) as opened:
-            (one, *_) = opened.allocations.page()
-        assert one.event_jobs == ((number, 1),)
-        assert one.jobs == ()
+            (shared,) = [one for one in opened.allocations.page() if one.jobs]
+        assert (shared.jobs, shared.event_jobs) == (((whole, 1),), ((number, 1),))
 
 
 def test_ranges_that_came_with_a_lost_answer_are_counted_and_told_of(tmp_path: Path) -> None:

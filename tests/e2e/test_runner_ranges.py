@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -84,6 +85,9 @@ class Allocation:
             margin_s=4.0,
             kill_grace_s=0.5,
         )
+        return self._start(manifest, nodes, left_s)
+
+    def _start(self, manifest: Manifest, nodes: str, left_s: float) -> subprocess.Popen[bytes]:
         (self.folder / "scratch").mkdir(exist_ok=True)
         (self.folder / "job").mkdir(exist_ok=True)
         self.mailbox.write_manifest(manifest)
@@ -119,12 +123,10 @@ class Allocation:
             content = path.read_bytes()
             assert (len(content), f"{zlib.adler32(content):08x}") == (archive.size, archive.adler32)
             with tarfile.open(path) as tar:
-                told = {one["eventRangeID"]: one for one in json.load(tar.extractfile("manifest.json"))["ranges"]}  # type: ignore[arg-type]
+                told = {one["eventRangeID"]: one for one in json.load(content_of(tar, "manifest.json"))["ranges"]}
                 assert told.keys() == {one.id for one in archive.ranges}
                 for name, one in told.items():
-                    member = tar.extractfile(one["name"])
-                    assert member is not None
-                    assert member.read().decode().split()[0] == name
+                    assert content_of(tar, one["name"]).read().decode().split()[0] == name
             found.update(one.id for one in archive.ranges)
         return found
 
@@ -148,6 +150,12 @@ class Allocation:
             runner.terminate()
             runner.wait()
         kin.send(kin.of_other_starts(self.tag, -1), signal.SIGKILL)
+
+
+def content_of(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    member = tar.extractfile(name)
+    assert member is not None
+    return member
 
 
 def command_line(pid: int) -> str:

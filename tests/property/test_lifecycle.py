@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hpcharvest.config.schema import Patience
 from hpcharvest.engine.lifecycle import apply, apply_to_allocation, next_allocation_command, next_command
+from hpcharvest.engine.served import out_of_patience
 from hpcharvest.model import facts
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.commands import CancelBatch, CloseJournal, StartDag, StopPayload, Submit
@@ -27,6 +28,7 @@ from hpcharvest.model.states import (
 
 JOB, ALLOCATION = JobId(7), AllocationId(3)
 SPEC = JobSpec(panda_id=JOB, attempt_nr=1, transformation="work", job_pars="")
+EVENTS = replace(SPEC, event_service=True)
 PATIENCE = Patience(stage_tries=3, infrastructure_losses=2, refusals=2)
 
 moments = st.floats(0, 1e9, allow_nan=False)
@@ -40,7 +42,23 @@ of_job = {"job": st.just(JOB), "at": moments}
 losses = st.builds(
     facts.PayloadLost, **of_job, attempt=attempts, reason=words, started=st.booleans(), wished=st.booleans()
 )
+ends_of_ranges = st.builds(
+    PayloadOutcome, result=st.sampled_from([PayloadResult.DONE, PayloadResult.FAILED]), reason=words
+)
+left = st.builds(
+    facts.AllocationLeft,
+    **of_job,
+    attempt=attempts,
+    started=st.booleans(),
+    useful=st.booleans(),
+    wished=st.booleans(),
+    reason=words,
+)
 job_facts: st.SearchStrategy[facts.JobFact] = st.one_of(
+    st.builds(facts.Served, **of_job, attempt=attempts),
+    st.builds(facts.RangesLost, **of_job, number=st.integers(0, 3)),
+    left,
+    st.builds(facts.RangesOver, **of_job, attempt=attempts, outcome=ends_of_ranges),
     st.builds(facts.StagedIn, **of_job),
     st.builds(facts.PayloadWanted, **of_job),
     st.builds(facts.Assigned, **of_job, attempt=attempts, allocation=st.just(ALLOCATION)),
@@ -55,7 +73,7 @@ job_facts: st.SearchStrategy[facts.JobFact] = st.one_of(
 )
 any_job = st.builds(
     Job,
-    spec=st.just(SPEC),
+    spec=st.sampled_from([SPEC, EVENTS]),
     queue=st.just("Q"),
     state=st.sampled_from(JobState),
     attempt=attempts,
@@ -74,6 +92,7 @@ allocation_facts: st.SearchStrategy[facts.AllocationFact] = st.one_of(
     st.builds(facts.SubmissionFailed, **of_allocation, transient=st.booleans(), reason=words),
     st.builds(facts.BatchReported, **of_allocation, state=st.sampled_from(BatchState), words=words),
     st.builds(facts.RunnerStarted, **of_allocation, batch_id=st.sampled_from(["", "1"]), nodes=st.just(("vn001",))),
+    st.builds(facts.RangesWanted, **of_allocation, job=st.just(JOB), total=st.integers(0, 3)),
     st.builds(facts.SegmentRead, **of_allocation, number=st.integers(0, 3)),
     st.builds(facts.HeartbeatMoved, **of_allocation, beat=moments),
     st.builds(facts.JournalClosed, **of_allocation, outcome=st.sampled_from(AllocationOutcome)),
@@ -95,7 +114,7 @@ any_allocation = st.builds(
     next_segment=st.integers(0, 3),
     cancel_requested=st.sampled_from(["", "an operator"]),
 )
-OCCURRENCES = (facts.StageFailed, facts.SubmissionBegun)
+OCCURRENCES = (facts.StageFailed, facts.SubmissionBegun, facts.AllocationLeft)
 """Facts that are counted: each tells of another try, and comes once."""
 
 
@@ -105,7 +124,41 @@ def test_a_job_goes_only_where_its_life_leads(job: Job, fact: facts.JobFact) -> 
     assert after.state is job.state or after.state in JOB_LIFE[job.state]
     assert after.id == job.id
     assert job.attempt <= after.attempt <= job.attempt + 1
-    assert after.infrastructure_losses >= job.infrastructure_losses
+    useful = isinstance(fact, facts.AllocationLeft) and fact.useful
+    assert useful or after.infrastructure_losses >= job.infrastructure_losses
+
+
+@given(any_job, left)
+def test_the_end_of_an_allocation_ends_no_job_whose_ranges_are_done(job: Job, fact: facts.AllocationLeft) -> None:
+    after = apply(job, fact, PATIENCE)
+    assert (after.state, after.attempt, after.outcome) == (job.state, job.attempt, job.outcome)
+    if job.state is not JobState.SERVED or fact.attempt != job.attempt:
+        assert after is job
+    elif fact.useful:
+        assert (after.infrastructure_losses, after.refusals, after.not_before) == (0, 0, 0.0)
+    elif fact.wished:
+        assert after is job
+
+
+def test_a_job_that_comes_to_nothing_in_one_allocation_after_the_other_has_an_end() -> None:
+    job = Job(spec=EVENTS, queue="Q", state=JobState.SERVED, attempt=Attempt(1))
+    for _ in range(PATIENCE.infrastructure_losses + 1):
+        assert not out_of_patience(job, PATIENCE)
+        fact = facts.AllocationLeft(
+            job=JOB, at=1.0, attempt=Attempt(1), started=True, useful=False, wished=False, reason="lost"
+        )
+        job = apply(job, fact, PATIENCE)
+    assert out_of_patience(job, PATIENCE) == "3 allocations in a row did none of its event ranges; last: lost"
+
+
+@given(any_job)
+def test_a_served_job_is_stopped_only_when_all_is_told(job: Job) -> None:
+    if job.state is not JobState.SERVED:
+        return
+    asked = apply(job, facts.KillAsked(job=JOB, at=1.0, by="PanDA"), PATIENCE)
+    assert (asked.state, asked.kill_requested) == (JobState.SERVED, "PanDA")
+    over = facts.RangesOver(job=JOB, at=2.0, attempt=job.attempt, outcome=PayloadOutcome(result=PayloadResult.DONE))
+    assert apply(asked, over, PATIENCE).state is JobState.CANCELLED
 
 
 @given(any_job, job_facts)
@@ -125,7 +178,7 @@ def test_a_fact_told_twice_to_a_job_is_told_once(job: Job, fact: facts.JobFact) 
 @given(any_job, job_facts)
 def test_facts_of_another_attempt_change_nothing(job: Job, fact: facts.JobFact) -> None:
     told = getattr(fact, "attempt", job.attempt)
-    if told < job.attempt or (told != job.attempt and not isinstance(fact, facts.Assigned)):
+    if told < job.attempt or (told != job.attempt and not isinstance(fact, facts.Assigned | facts.Served)):
         assert apply(job, fact, PATIENCE) is job
 
 
@@ -146,7 +199,7 @@ def test_a_loss_fails_no_job_before_the_limit_and_is_no_doing_of_the_payload(job
 @st.composite
 def stories(draw: st.DrawFn) -> list[Job]:
     """Tell a life of a job, as the records that it was; half of the facts are such as lead on."""
-    life = [Job(spec=SPEC, queue="Q")]
+    life = [Job(spec=draw(st.sampled_from([SPEC, EVENTS])), queue="Q")]
     for leads_on in draw(st.lists(st.booleans(), max_size=40)):
         fact = draw(_leading_on(life[-1]) if leads_on else job_facts)
         life.append(apply(life[-1], fact, PATIENCE))
@@ -160,12 +213,14 @@ def _leading_on(job: Job) -> st.SearchStrategy[facts.JobFact]:
     assigned = st.builds(
         facts.Assigned, **of_job, attempt=st.just(Attempt(job.attempt + 1)), allocation=st.just(ALLOCATION)
     )
+    served = st.builds(facts.Served, **of_job, attempt=st.just(Attempt(job.attempt + 1)))
     following: dict[JobState, st.SearchStrategy[facts.JobFact]] = {
         JobState.RECEIVED: st.builds(facts.StagedIn, **of_job),
         JobState.STAGED_IN: st.builds(facts.PayloadWanted, **of_job),
-        JobState.QUEUED: assigned,
+        JobState.QUEUED: served if job.spec.event_service else assigned,
         JobState.ASSIGNED: started | ended,
         JobState.RUNNING: ended,
+        JobState.SERVED: left | st.builds(facts.RangesOver, **mine, outcome=ends_of_ranges),
         JobState.RAN: st.builds(facts.StagedOut, **mine, stored=stored),
     }
     return following.get(job.state, job_facts)
@@ -194,7 +249,8 @@ def test_in_any_story_of_a_job_its_record_makes_sense(story: list[Job]) -> None:
         assert job.state is not JobState.FAILED or job.error_code
         assert job.state is not JobState.CANCELLED or job.kill_requested
         assert job.tries < PATIENCE.stage_tries
-        assert job.infrastructure_losses <= PATIENCE.infrastructure_losses + 1
+        served = job.attempt and job.spec.event_service  # such a job ends when it is told that all is over
+        assert served or job.infrastructure_losses <= PATIENCE.infrastructure_losses + 1
         if job.state in {JobState.RECEIVED, JobState.STAGED_IN, JobState.QUEUED}:
             assert not job.kill_requested
 

@@ -12,6 +12,7 @@ It does a range by writing its id into a file, and keeps a diary of what it was 
     fail, fatal, lie, spoil, crash, hang    ranges, by their last number, with which it does just that
     checksum     what stands before the checksum: nothing, ad: or md:
     beat         seconds from one heartbeat to the next; 0: there is none
+    to           the folder of its outputs; empty: that of the job
     end          "" or kill_worker, kill_worker.json, FINISHED: what it leaves before it ends
     linger       seconds that it stays thereafter
     deaf         whether it does not heed SIGTERM; else it dumps all that it has as finished, and ends
@@ -38,6 +39,7 @@ HABITS: dict[str, Any] = {
     "again": 0,
     "checksum": "",
     "beat": 0.0,
+    "to": "",
     "end": "",
     "linger": 0.0,
     "deaf": False,
@@ -164,7 +166,7 @@ class Payload:
         for status, some in {"failed": "fail", "fatal": "fatal"}.items():
             if last in self.habits[some]:
                 return {"eventRangeID": name, "eventStatus": status}
-        path = self.place(job) / f"{one['LFN']}.{name}"
+        path = Path(self.habits["to"] or self.place(job)) / f"{one['LFN']}.{name}"
         path.write_text(name)
         self.done += 1
         self.note(f"did {name}")

@@ -61,7 +61,6 @@ RULES: Final[Mapping[str, Rule]] = {
             "hpcharvest/jumbo/slot.py": "payloads, inside an allocation",
             "hpcharvest/jumbo/slots/channel.py": "only the word for no stdin",
             "hpcharvest/jumbo/slots/child.py": "payloads of event ranges, on a node",
-            "hpcharvest/jumbo/slots/harvester_files/program.py": "payloads that take event ranges by files",
             "hpcharvest/jumbo/tarball.py": "a child of the runner packs what is large",
             "hpcharvest/jumbo/agents.py": "the processes of event ranges on the nodes",
             "hpcharvest/jumbo/supervisor.py": "one head after another",

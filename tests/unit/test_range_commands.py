@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hpcharvest.jumbo import kin
 from hpcharvest.jumbo.slots.command import OUT_OF_MEMORY, CommandSlot
 from tests.services.range_slots import (
     Bench,
@@ -98,9 +100,10 @@ def test_a_range_that_does_not_hear_is_killed_with_all_that_it_started(tmp_path:
 
 
 def test_what_a_good_range_left_behind_is_swept_up_and_the_next_is_left_alone(here: Bench) -> None:
-    slot = script(here, 'setsid sleep 600 </dev/null >/dev/null 2>&1 & echo >"$1"; [ "$2" ] || sleep 600')
+    gone = "setsid sh -c 'echo >gone; exec sleep 600' </dev/null >/dev/null 2>&1 &"
+    slot = script(here, f'{gone} until [ -e gone ]; do sleep 0.01; done; echo >"$1"; [ "$2" ] || sleep 600')
     done(until_told(slot, leased(0))[0])
-    drive(slot, lambda _: bool(slot.held) and len(here.processes) >= 3, leased(1, lfn="none"))
+    drive(slot, lambda _: bool(slot.held) and len(here.processes) >= 4, leased(1, lfn="none"))
     assert here.sweep.sweep(here.processes) == 1
     assert slot.held
     assert here.sweep.end_all() >= 2
@@ -160,3 +163,24 @@ def test_no_descriptor_is_left_open(here: Bench) -> None:
     before = sum(1 for _ in Path("/proc/self/fd").iterdir())
     until_told(slot, *(leased(index) for index in range(1, 6)))
     assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
+
+
+def test_many_are_stopped_with_one_look_at_all_processes(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[kin.Table] = []
+
+    class Counted(kin.Table):
+        def __init__(self) -> None:
+            super().__init__()
+            looks.append(self)
+
+    slots = []
+    for index in range(20):
+        where = dataclasses.replace(here.place, folder=str(here.folder / f"{index}"))
+        slots.append(here.keep(CommandSlot(event_task(here.folder, "sleep", "600"), where)))
+        slots[-1].give(leased(index), time.monotonic())
+    monkeypatch.setattr(kin, "Table", Counted)
+    now = time.monotonic()
+    for slot in slots:
+        slot.stop(slot.held, "the end", now)
+    assert len(looks) == 1
+    assert all(failed(drive(slot, any)[0], ours=True) == "the end" for slot in slots)

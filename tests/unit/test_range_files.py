@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from hpcharvest.jumbo.access.point import Pace
+from hpcharvest.jumbo.access.worker import Setting
 from hpcharvest.jumbo.links.messages import Slots
 from hpcharvest.jumbo.node.crew import Crew
 from hpcharvest.jumbo.slots import registry
-from hpcharvest.jumbo.slots.files import FilesSlot
+from hpcharvest.jumbo.slots.files import FilesSlot, start
 from hpcharvest.jumbo.slots.slot import Done, Outcome
 from hpcharvest.messenger.ranges import EventTask, PayloadKind
 from tests.services.range_slots import (
@@ -114,6 +115,17 @@ def test_a_payload_that_waits_for_ranges_ends_with_its_slot(place: Bench) -> Non
     assert place.processes == {}
 
 
+def test_outputs_may_lie_in_the_jobs_scratch_folder_and_nowhere_else_outside(place: Bench) -> None:
+    scratch = place.folder / "scratch" / "deep"
+    scratch.mkdir(parents=True)
+    until_told(slot := a_slot(place, to=str(scratch)), leased(0))
+    until_over(slot)
+    elsewhere = place.folder / "elsewhere"
+    elsewhere.mkdir()
+    (told,) = until_told(a_slot(place, to=str(elsewhere)), leased(1))
+    assert failed(told) == "the payload says that it is finished, but its output is no file in its folders"
+
+
 def test_a_node_feeds_such_a_payload_and_ends_it(place: Bench) -> None:
     crew = Crew(a_task(place, fail=[1]), lambda task, _gpus: FilesSlot(task, place.place, Pace(per_s=1000.0)))
     crew.add(map(leased, range(8)))
@@ -132,6 +144,28 @@ def test_a_node_feeds_such_a_payload_and_ends_it(place: Bench) -> None:
     assert {failed(one) for one in outcomes} == {"the payload says that it failed"}
     diaries = "".join(path.read_text() for path in place.folder.glob("access.*/diary"))
     assert diaries.count("given ") == 8 * 2, "each is tried twice, in the same payload"
+
+
+def test_an_access_point_that_is_gone_is_waited_for_and_given_up_in_the_end(place: Bench) -> None:
+    task = a_task(place, "sh", "-c", 'rm -r "$HARVESTER_WORKDIR"')
+    setting = Setting(
+        folder=str(place.folder / "access"), environment=place.place.environment, mark="m/0/1", pace=Pace(per_s=1000.0)
+    )
+    share = start([task], setting, 0.0)[JOB]
+    end = time.monotonic() + PATIENCE_S
+    while (place.folder / "access").exists() or share._worker.life.code is None:
+        assert time.monotonic() < end
+        share.serve(1.0)
+        time.sleep(0.01)
+    share.serve(60.0)
+    assert share.room == 0, "the storage may come back"
+    share.serve(61.0)
+    assert share.room == 1
+    share.give(leased(0), 61.0)
+    assert [failed(one) for one in share.serve(61.0)] == [
+        "the payload ended with exit code 0 and never asked for ranges"
+    ]
+    assert share.over
 
 
 def _has_given(place: Bench, count: int) -> bool:

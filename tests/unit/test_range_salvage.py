@@ -219,12 +219,19 @@ class Killed(BaseException):
 
 
 def killed_at(patch: pytest.MonkeyPatch, call: int) -> None:
-    """Let the system call of this number, of those that change a file system, be the last."""
+    """Let the system call of this number, of those that change a file system, be the last; half of a write is done."""
     calls = itertools.count()
+    write = os.write
 
     def mortal(real: Callable[..., object]) -> Callable[..., object]:
         def act(*arguments: object) -> object:
-            if next(calls) >= call:
+            number = next(calls)
+            if number == call and real is write:
+                handle, data = arguments
+                assert isinstance(handle, int)
+                assert isinstance(data, memoryview)
+                write(handle, data[: len(data) // 2])
+            if number >= call:
                 raise Killed
             return real(*arguments)
 
@@ -232,6 +239,24 @@ def killed_at(patch: pytest.MonkeyPatch, call: int) -> None:
 
     for name in ("write", "fsync", "open", "replace", "unlink", "ftruncate"):
         patch.setattr(os, name, mortal(getattr(os, name)))
+
+
+def test_a_kill_at_any_moment_of_storing_loses_nothing_that_was_told(tmp_path: Path) -> None:
+    for call in range(60):
+        node = Node(tmp_path / f"{call}")
+        node.do(0)
+        batch = [(JOB, node.output(index)) for index in (1, 2)]
+        told = False
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+            killed_at(patch, call)
+            node.storing.store(batch, [], 0.0)
+            told = True
+        node.die()
+        assert indices_in(node.folder, found(node.folder)) in ([[0, 1, 2]] if told else [[0], [0, 1], [0, 1, 2]]), call
+        if told:
+            assert call > 8
+            return
+    pytest.fail("the storing never came to its end")
 
 
 @pytest.mark.parametrize("void", [(), (1,)], ids=["whole", "written again"])

@@ -20,7 +20,7 @@ from hpcharvest.cli.demo.audit import audit
 from hpcharvest.cli.demo.campaign import Campaign, DemoFailed
 from hpcharvest.cli.demo.evidence import gather
 from hpcharvest.cli.demo.mishap import NodeLoss
-from hpcharvest.cli.demo.orders import FEWEST_RANGES, JUMBO, MAX_EVENTS, MAX_JOBS, RANGES, submit, submit_jumbo
+from hpcharvest.cli.demo.orders import FEWEST_RANGES, MAX_EVENTS, MAX_JOBS, RANGES, submit, submit_jumbo
 from hpcharvest.cli.demo.range_audit import EventOrder
 from hpcharvest.cli.demo.range_evidence import gather_ranges
 from hpcharvest.cli.demo.result import Outcome, page
@@ -41,7 +41,7 @@ MODULES = ("mpi4py", "pyhepmc", "pythia8mc", "starlette", "uvicorn")
 @click.option(
     "--ranges",
     type=click.IntRange(0, MAX_EVENTS),
-    default=RANGES if JUMBO else 0,
+    default=RANGES,
     show_default=True,
     help="Event ranges of one more job, a jumbo job, of whose allocations one is killed; 0: no such job.",
 )

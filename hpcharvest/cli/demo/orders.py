@@ -24,8 +24,6 @@ MAX_JOBS = 2000
 MAX_EVENTS = 100_000
 LONGEST_S = 7000
 """Seconds: the world's batch jobs may ask for a little more."""
-JUMBO = False
-"""Whether a jumbo job is ordered without being asked for."""
 RANGE_PROGRAM = "collide_range.py"
 RANGE_CARD = "drell_yan_mumu"
 SUFFIX = ".hepmc3"

@@ -49,18 +49,32 @@ class Desk:
 
 
 class Talk:
-    """The conversation. Methods raise OSError as it comes, and can be called again then. `gather_s`: as in `Setting`.
+    """The conversation. Methods raise OSError as it comes, and can be called again then.
 
-    `alone`: there is one job, and so its files are in the access point itself.
+    With one task its files are in the access point itself. `scratch`, `roots` and `gather_s`: as in `worker.Setting`.
     """
 
     def __init__(
-        self, folder: str, tasks: Sequence[EventTask], clock: Clock, *, scratch: str = "", gather_s: float = 0.0
+        self,
+        folder: str,
+        tasks: Sequence[EventTask],
+        clock: Clock,
+        *,
+        scratch: str = "",
+        roots: Sequence[str] = (),
+        gather_s: float = 0.0,
     ) -> None:
         self.top = AccessPoint(folder)
+        alone = len(tasks) == 1
+        points = [self.top if alone else AccessPoint(f"{folder}/{task.job}") for task in tasks]
         self.desks = {
-            task.job: _desk(task, self.top if len(tasks) == 1 else AccessPoint(f"{folder}/{task.job}"), folder, scratch)
-            for task in tasks
+            task.job: Desk(
+                task=task,
+                ledger=Ledger(task.cores),
+                point=point,
+                inspector=Inspector([point.folder, folder, *roots], scratch),
+            )
+            for task, point in zip(tasks, points, strict=True)
         }
         self.has_asked = False
         """Whether ranges were ever asked for."""
@@ -240,8 +254,3 @@ class Talk:
 
     def _odd(self, name: str) -> str:
         return f"{name}.odd.{stamp(self._clock.wall())}"
-
-
-def _desk(task: EventTask, point: AccessPoint, folder: str, scratch: str) -> Desk:
-    inspector = Inspector([point.folder, folder, scratch], scratch)
-    return Desk(task=task, ledger=Ledger(task.cores), point=point, inspector=inspector)

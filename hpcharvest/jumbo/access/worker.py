@@ -37,7 +37,9 @@ class Setting:
     clock: Clock = field(default_factory=SystemClock)
     """For the names of files that were taken in."""
     scratch: str = ""
-    """A folder of the node's own in which outputs may lie, too."""
+    """A folder of the node's own into which archives are unpacked; empty: that is done beside them."""
+    roots: tuple[str, ...] = ()
+    """Folders in which outputs may lie, beside the access point."""
     grace_s: float = 10.0
     """From SIGTERM to SIGKILL; also what a payload has that says that it is at its end."""
     quickest_s: float = 0.1
@@ -52,7 +54,14 @@ class Worker:
     """Serves one payload process. `tasks`: its jobs; it knows of the first, and of others when it asks for jobs."""
 
     def __init__(self, tasks: Sequence[EventTask], setting: Setting) -> None:
-        self.talk = Talk(setting.folder, tasks, setting.clock, scratch=setting.scratch, gather_s=setting.gather_s)
+        self.talk = Talk(
+            setting.folder,
+            tasks,
+            setting.clock,
+            scratch=setting.scratch,
+            roots=setting.roots,
+            gather_s=setting.gather_s,
+        )
         self.life = Life(tasks[0], setting.environment, setting.mark, setting.grace_s)
         self.over = False
         self._setting = setting

@@ -75,7 +75,7 @@ class Keeper:
         self._pause_s = FIRST_PAUSE_S
         self._well = True
         self._sizes: dict[str, int] = {}
-        self._thread = threading.Thread(target=self._run, name="keeper")
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
 
     @property

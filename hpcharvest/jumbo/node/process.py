@@ -8,7 +8,7 @@ import logging
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 NAMES: Final = ("SLURMD_NODENAME", "PBS_NODENAME")
 RANKS: Final = ("SLURM_PROCID", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PALS_RANKID", "ALPS_APP_PE")
 """Where launchers tell a process on which node it is, and which of all it is."""
+FLUSHES: Final = 5
+"""A node makes outcomes durable so much less often than the head publishes: there are many nodes."""
 WARNED_S: Final = 20.0
 """What is left, beside the grace, after a signal to leave, if nobody knows better."""
 LAST_WORDS_S: Final = 30.0
@@ -81,7 +83,7 @@ class Process:
         self._sweep = Sweep(manifest.tag, where.restart, node, life)
         self._monitor = Monitor(self._sweep, manifest.heartbeat_s)
         tasks = manifest.event_tasks
-        self._keeper = Keeper(folder, node, life, tasks=tasks, clock=clock, flush_s=manifest.flush_s)
+        self._keeper = Keeper(folder, node, life, tasks=tasks, clock=clock, flush_s=FLUSHES * manifest.flush_s)
         self._agent = Agent(
             node=node,
             life=life,
@@ -98,7 +100,11 @@ class Process:
     def run(self) -> None:
         """Do ranges until all is told, or there is no time."""
         with contextlib.ExitStack() as stack:
-            stack.callback(self._clean_up)
+            stack.callback(self._remove_scratch)
+            stack.callback(self._link.close)
+            stack.callback(self._keeper.close, LAST_WORDS_S)
+            stack.callback(self._sweep.end_all)
+            stack.callback(self._monitor.close)
             bell = stack.enter_context(Bell())
             self._monitor.start()
             warned = False
@@ -153,16 +159,9 @@ class Process:
             self._scratch[parent] = Path(tempfile.mkdtemp(prefix=self._label, dir=parent))
         return self._scratch[parent]
 
-    def _clean_up(self) -> None:
-        steps: tuple[Callable[[], object], ...] = (
-            self._monitor.close,
-            self._sweep.end_all,
-            partial(self._keeper.close, LAST_WORDS_S),
-            self._link.close,
-            *(partial(shutil.rmtree, path, ignore_errors=True) for path in self._scratch.values()),
-        )
-        for step in steps:
-            step()
+    def _remove_scratch(self) -> None:
+        for path in self._scratch.values():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def host_name() -> str:

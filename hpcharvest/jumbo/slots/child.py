@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from hpcharvest.jumbo import kin
 
@@ -19,6 +20,23 @@ class End:
     code: int
     """As in subprocess: negative for a signal."""
     cpu_s: float
+
+
+class _Look:
+    """The processes there were at a moment, so that all that are stopped in one turn of the loop share one look."""
+
+    def __init__(self) -> None:
+        self._now = math.nan
+        self._table: kin.Table | None = None
+
+    def at(self, now: float) -> kin.Table:
+        """Give the processes of this moment."""
+        if self._table is None or now != self._now:
+            self._now, self._table = now, kin.Table()
+        return self._table
+
+
+_LOOK: Final = _Look()
 
 
 class Child:
@@ -66,13 +84,13 @@ class Child:
         if not self.stopped:
             self.stopped = True
             self._kill_at = now + grace_s
-            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGTERM, now)
 
     def end(self, now: float) -> End | None:
         """Bury it, with what it left in its process group; None: it still runs."""
         if now >= self._kill_at:
             self._kill_at = math.inf
-            self._signal(signal.SIGKILL)
+            self._signal(signal.SIGKILL, now)
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
         kin.end_group(self.pid)
@@ -80,5 +98,5 @@ class Child:
         self._process.returncode = os.waitstatus_to_exitcode(status)
         return End(code=self._process.returncode, cpu_s=usage.ru_utime + usage.ru_stime)
 
-    def _signal(self, number: signal.Signals) -> None:
-        kin.send(kin.family({self.pid}, [self.mark]), number)
+    def _signal(self, number: signal.Signals, now: float) -> None:
+        kin.send(_LOOK.at(now).family({self.pid}, [self.mark]), number)

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from hpcharvest.errors import UnsafeName
 from hpcharvest.jumbo import pilot
 from hpcharvest.jumbo.access.point import Pace
 from hpcharvest.jumbo.access.worker import Setting, Worker
 from hpcharvest.jumbo.slots.pause import Pause
-from hpcharvest.jumbo.slots.place import Place
+from hpcharvest.jumbo.slots.place import Place, scratch
 from hpcharvest.jumbo.slots.slot import Leased, Outcome
 from hpcharvest.messenger.ranges import EventTask
 from hpcharvest.model.ids import JobId
@@ -93,6 +94,7 @@ class FilesSlot:
             mark=mark,
             pace=self._pace,
             scratch=place.folder,
+            roots=_scratch(self._task, place),
             grace_s=place.grace_s,
         )
         self._share = start([self._task], setting, now)[self._task.job]
@@ -110,6 +112,13 @@ class FilesSlot:
             else:
                 self._pause.failed(now)
         return outcomes
+
+
+def _scratch(task: EventTask, place: Place) -> tuple[str, ...]:
+    try:
+        return (str(scratch(task.scratch, place.environment)),)
+    except UnsafeName:
+        return ()
 
 
 def start(tasks: Sequence[EventTask], setting: Setting, now: float) -> Mapping[JobId, Share]:

@@ -39,8 +39,10 @@ class Sweep:
 
     def sweep(self, marks: Mapping[int, str]) -> int:
         """Kill what is of this node's payloads, and whose first process ended; tell how many."""
-        left = {pid for pid, mark in self.of_this_node(marks).items() if mark not in self._alive}
-        kin.send(left, signal.SIGKILL)
+        left = self._left(marks)
+        if left:  # some may only just have ended, by themselves
+            left &= self._left(kin.marks_of(self.tag))
+            kin.send(left, signal.SIGKILL)
         return len(left)
 
     def end_all(self) -> int:
@@ -53,3 +55,6 @@ class Sweep:
             if not found:
                 break
         return ended
+
+    def _left(self, marks: Mapping[int, str]) -> set[int]:
+        return {pid for pid, mark in self.of_this_node(marks).items() if mark not in self._alive}
