@@ -257,7 +257,7 @@ class Desk:
             peer.heeded = False
             return
         if peer.there and hello.life > peer.life:
-            self._lose(peer, "another process came instead")
+            self._give_up(peer, "another process came instead")
         log.info("%s is there (life %s)", peer.name, hello.life)
         self._muster.greet(peer, hello.life, now)
         left_s = self._dealer.left_s(now)
@@ -321,11 +321,15 @@ class Desk:
     # Deaths
 
     def _lose(self, peer: Peer, why: str) -> None:
-        log.warning("%s is lost: %s", peer.name, why)
+        """Do without a node, until another process is there."""
         self._link.drop(peer.name)
+        self._lost.append(peer.name)
+        self._give_up(peer, why)
+
+    def _give_up(self, peer: Peer, why: str) -> None:
+        log.warning("%s is lost: %s", peer.name, why)
         peer.given_up.add(peer.life)
         peer.lost_at = self._now
-        self._lost.append(peer.name)
         self._part(peer)
 
     def _miss(self, peer: Peer, now: float) -> None:

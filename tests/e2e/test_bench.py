@@ -52,6 +52,6 @@ def test_event_ranges_are_measured() -> None:
     promised = "core_time_in_events_2h startup_s_8_nodes startup_s_10000_nodes ranges_per_s peak_rss_mb_1m_ranges"
     assert told.keys() >= {*promised.split(), "faults", "lost", "reported_twice"}
     assert told["core_time_in_events_2h"] >= 0.97, "on virtual time no machine can change it"
-    assert 0 < told["startup_s_20_nodes"] <= told["last_process_there_s_20_nodes"] + 1, "the straggler holds nobody"
+    assert 0 < told["startup_s_20_nodes"] <= told["last_process_there_s_20_nodes"] + 2, "the straggler holds nobody"
     assert told["ranges_per_s"] > 0
     assert (told["faults"], told["lost"], told["reported_twice"]) == (4, 0, 0)

@@ -54,6 +54,7 @@ def run(world: World) -> None:
         world.loop.run(moment)
         world.replace_lost()
         if moment > 400 and world.head is not None and not world.desk.busy:
+            world.loop.run(moment + 1)  # so that the journal has it all
             return
 
 

@@ -114,6 +114,8 @@ def test_another_process_on_a_node_ends_the_leases_of_the_one_before() -> None:
     office = served(4)
     office.say("a", Ask(job=1, want=4))
     office.hello("a", life=1)
+    assert not office.desk.lost(), "nobody needs to start a third one"
+    assert not office.link.dropped, "at the other end is the new one"
     assert leased(office.tick(1)) == []
     assert sorted(leased(office.say("a", Ask(job=1, want=4)))) == [0, 1, 2, 3]
 

@@ -2,7 +2,8 @@
 
 What is assumed: ranges take a log-normal time around a minute, ten milliseconds pass between two in one slot, a message
 takes a millisecond, an output is durable after one second, an archive is closed after two. The launcher starts the
-nodes' processes over ten seconds, each needs a second or so until it runs, and the last one more than an hour.
+nodes' processes over ten seconds, each needs a second or so until it runs, and one more to find the head; the last
+runs after more than an hour.
 The head's own CPU time is measured, and passes in the world.
 """
 

@@ -285,12 +285,13 @@ class Agent:
             self._link.send(Beat(facts=dict(self._facts(now))))
 
     def _mind_the_silence(self, now: float) -> None:
-        silence_s = now - (now if self._in_touch_at is None else self._in_touch_at)
+        since = now if self._in_touch_at is None else self._in_touch_at
         if self._leaving is not None:
             return
-        if silence_s >= self._patience_s:
-            self._abandon(f"the head is silent for {silence_s:.0f} s", now)
-        elif now >= self._leave_at and silence_s >= TROUBLED_BEATS * self._heartbeat_s:
+        # The very sums of `_next_step`: a difference may be too small by a last bit, and it would be asked for ever.
+        if now >= since + self._patience_s:
+            self._abandon(f"the head is silent for {now - since:.0f} s", now)
+        elif now >= self._leave_at and now >= since + TROUBLED_BEATS * self._heartbeat_s:
             self._abandon("the end of the allocation is near, and the head is silent", now)
 
     def _go_on_leaving(self, leaving: _Leaving, now: float) -> None:

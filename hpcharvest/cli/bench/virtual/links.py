@@ -26,7 +26,10 @@ class Hub:
         self._outbox: list[tuple[Wire, bytes]] = []
 
     def join(self, wire: Wire) -> None:
-        """Let a node be reached."""
+        """Let a node be reached here, and no longer where it was before."""
+        other = self._wires.get(wire.node, wire)
+        if other is not wire:
+            other.cut()
         self._wires[wire.node] = wire
 
     def bring(self, wire: Wire, line: bytes) -> None:
@@ -74,15 +77,16 @@ class Hub:
 
 
 class Wire:
-    """A node's end of a link: a `NodeLink`. It connects again half a second after it was cut."""
+    """A node's end of a link: a `NodeLink`. It finds the head one second after it began, or half of one after a cut."""
 
+    FIRST_S: Final = 1.0
     AGAIN_S: Final = 0.5
 
     def __init__(self, loop: Loop, hub: Callable[[], Hub | None], node: str) -> None:
         self._loop, self._hub, self.node = loop, hub, node
         self._came: deque[HeadMessage] = deque()
         self._fresh = False
-        self._due = loop.now
+        self._due = loop.now + self.FIRST_S
         self.connection = 0
         self.connected = False
         self.ring: Callable[[float], None] = lambda _: None
