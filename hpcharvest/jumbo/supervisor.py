@@ -5,6 +5,7 @@ The nodes' processes outlive a head: they go on with what they have, and come ba
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -68,4 +69,5 @@ class Supervisor:
     def _hand_on(self, number: int, _frame: FrameType | None) -> None:
         self._asked = signal.Signals(number)
         if self._head:
-            os.kill(self._head, number)
+            with contextlib.suppress(ProcessLookupError):  # it just ended, and the next hears of it
+                os.kill(self._head, number)
