@@ -58,13 +58,14 @@ def _recipe(cluster: slurm.Slurm, program: Path, seconds: int) -> Recipe:
         nodes=NODES,
         cores_per_node=CORES,
         launcher={"name": "srun", "options": ["--overlap"]},
-        allocation={"max_allocations": 1, "max_walltime_s": seconds, "margin_s": seconds / RANGES_IN_ONE},
+        allocation={"max_allocations": 1, "margin_s": seconds / RANGES_IN_ONE},
         payload={
             "transformation_dir": str(program.parent),
             "event_ranges": {
                 "arguments": [f"{seconds / RANGES_IN_ONE:g}", "{output}"],
                 "expected_range_s": seconds / RANGES_IN_ONE,
                 "archive_age_s": seconds / 24,
+                "walltime_s": seconds,
             },
         },
         patience=BRISK,
