@@ -20,7 +20,7 @@ from hpcharvest.jumbo.head import Head
 from hpcharvest.jumbo.pen import Pen
 from hpcharvest.jumbo.supervisor import Supervisor
 from hpcharvest.messenger.mailbox import Mailbox
-from hpcharvest.messenger.protocol import ExitCode, Manifest, RunnerStarted
+from hpcharvest.messenger.protocol import ExitCode, Manifest, RunnerLeft, RunnerStarted
 from hpcharvest.model.words import counted
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,13 @@ def _head(mailbox: Mailbox, manifest: Manifest, life: int) -> ExitCode:
         kin.send(kin.of_other_starts(manifest.tag, where.restart), signal.SIGKILL)
     if life:
         kin.send(kin.of_tasks(manifest.tag, where.restart), signal.SIGKILL)
-    return Head(manifest, where, mailbox, pen, clock, life=life, known=standing.records).run(standing.done)
+    try:
+        head = Head(manifest, where, mailbox, pen, clock, life=life, known=standing.records)
+    except ConfigurationError as error:
+        pen.add(RunnerLeft(at=clock.wall(), reason=str(error)), clock.steady())
+        pen.flush(clock.steady())
+        raise
+    return head.run(standing.done)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,8 @@ class Recipe:
     software: Mapping[str, Any] = field(default_factory=dict)
     container: Mapping[str, Any] = field(default_factory=dict)
     gpus_per_node: int = 0
+    link_address: str = ""
+    """Where the head of event ranges listens, where the nodes' names mean nothing on the network."""
 
 
 class World:
@@ -180,6 +182,7 @@ class World:
                 "cores": recipe.cores_per_node,
                 "gpus": recipe.gpus_per_node,
                 "scratch": str(self.scratch),  # a node that dies leaves something there
+                "link_address": recipe.link_address,
             },
             "allocation": {
                 "max_nodes": recipe.nodes,

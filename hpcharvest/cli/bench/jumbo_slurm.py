@@ -57,6 +57,7 @@ def _recipe(cluster: slurm.Slurm, program: Path, seconds: int) -> Recipe:
         batch={"dialect": "slurm", "environment": cluster.environment},
         nodes=NODES,
         cores_per_node=CORES,
+        link_address="127.0.0.1",  # its nodes are all on this host
         launcher={"name": "srun", "options": ["--overlap"]},
         allocation={"max_allocations": 1, "margin_s": seconds / RANGES_IN_ONE},
         payload={

@@ -32,6 +32,7 @@ def _slurm(folder: Path) -> Iterator[Recipe]:
         yield replace(
             recipe(folder),
             batch={"dialect": "slurm", "environment": cluster.environment},
+            link_address="127.0.0.1",
             # PMI-2 is what MPICH and srun have in common. The batch step holds a core of the first node: share it.
             launcher={"name": "srun", "options": ["--mpi=pmi2", "--overlap"]},
         )
