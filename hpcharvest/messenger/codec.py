@@ -1,7 +1,8 @@
 """Dataclasses to JSON and back, strictly: the annotations are the schema.
 
 A field of a wrong type, or a missing one that has no default, is an error that names the file and the field. Fields
-that are not known are passed over, so that a newer writer may say more than an older reader asks for.
+that are not known are passed over, so that a newer writer may say more than an older reader asks for. A NamedTuple is a
+list of its fields.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ def _reader(kind: Any) -> Reader:
         return _COMPOUNDS[origin](*(_reader(part) for part in parts if part is not ...))
     if dataclasses.is_dataclass(kind):
         return _object(kind)
+    if issubclass(kind, tuple):
+        return _named(kind)
     return _word(kind) if issubclass(kind, StrEnum) else _SCALARS[kind]
 
 
@@ -178,6 +181,19 @@ def _object(kind: Any) -> Reader:
         if missing:
             raise _Mismatch(f"an object with {', '.join(sorted(missing))}", value)
         return kind(**{name: _inside(name, read, value[name]) for name, read in readers.items() if name in value})
+
+    return read_all
+
+
+def _named(kind: Any) -> Reader:
+    hints = typing.get_type_hints(kind)
+    readers = [(name, _reader(hints[name])) for name in kind._fields]
+    needed = len(kind._fields) - len(kind._field_defaults)
+
+    def read_all(value: Any) -> Any:
+        if type(value) is not list or len(value) < needed:
+            raise _Mismatch(f"a list of {', '.join(kind._fields)}", value)
+        return kind(*[_inside(name, read, item) for (name, read), item in zip(readers, value, strict=False)])
 
     return read_all
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hpcharvest.errors import MessageNotUnderstood
 from hpcharvest.messenger import codec
@@ -115,9 +115,8 @@ class RangesWanted:
     total: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RangeDone:
-    """A range whose output is in an archive."""
+class RangeDone(NamedTuple):
+    """A range whose output is in an archive. There are millions: hence a tuple, and a list in JSON."""
 
     id: str
     cpu_s: float = 0.0

@@ -1,8 +1,10 @@
 import json
+import re
 
 import pytest
 
 from hpcharvest.errors import MessageNotUnderstood, TornMessage
+from hpcharvest.messenger import codec
 from hpcharvest.messenger.protocol import (
     Closed,
     Manifest,
@@ -20,6 +22,7 @@ from hpcharvest.messenger.protocol import (
     kill_name,
     segment_name,
 )
+from hpcharvest.messenger.ranges import ArchiveClosed, RangeDone, RangeFailed, RangesFailed, RangesWanted
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
 from hpcharvest.model.job import PayloadOutcome
 from hpcharvest.model.states import PayloadResult
@@ -34,6 +37,11 @@ RECORDS: tuple[Record, ...] = (
     PayloadEnded(at=2.0, job=JOB, attempt=ATTEMPT, outcome=OUTCOME),
     RunnerLeft(at=3.0, reason="done"),
     Closed(at=4.0, by="watchdog"),
+    RangesWanted(at=5.0, job=JOB, total=100),
+    ArchiveClosed(
+        at=6.0, job=JOB, name="a.tar", size=9, adler32="0000000a", ranges=(RangeDone("1-7-1-1-3", 0.5, 1.5, 2),)
+    ),
+    RangesFailed(at=7.0, job=JOB, ranges=(RangeFailed(id="1-7-1-2-3", error="exit code 3", node="n1", fatal=True),)),
 )
 TASK = Task(
     job=JOB,
@@ -122,3 +130,18 @@ def test_a_manifest_of_another_version_is_refused() -> None:
 def test_a_number_that_json_cannot_say_is_never_written() -> None:
     with pytest.raises(ValueError, match="JSON"):
         encode_segment(0, [Closed(at=float("nan"), by="")], Writer.CONTROLLER, 0, "me")
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [([], "ranges.0 is []"), (["1-7-1-1-3", "soon"], "ranges.0.cpu_s"), ({"id": "1-7-1-1-3"}, "ranges.0")],
+)
+def test_a_range_of_an_archive_is_a_list_of_its_fields(row: object, field: str) -> None:
+    told = {"at": 1, "job": 7, "name": "a.tar", "size": 1, "adler32": "", "ranges": [row]}
+    with pytest.raises(MessageNotUnderstood, match=re.escape(field)):
+        codec.decode(ArchiveClosed, told, "segment")
+
+
+def test_a_range_of_an_archive_may_have_more_fields_one_day_and_may_leave_out_the_last() -> None:
+    told = {"at": 1, "job": 7, "name": "a.tar", "size": 1, "adler32": "", "ranges": [["1", 1, 2, 3, "new"], ["2"]]}
+    assert codec.decode(ArchiveClosed, told, "segment").ranges == (RangeDone("1", 1.0, 2.0, 3), RangeDone("2"))
