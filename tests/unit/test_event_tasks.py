@@ -91,6 +91,12 @@ def test_a_callable_that_names_no_module_is_refused(tmp_path: Path) -> None:
     assert "names no module" in event_tasks.why_never(odd, queue(tmp_path, kind="callable"))
 
 
+def test_a_command_line_that_no_kernel_takes_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    inputs = ",".join(f"EVNT.{number:08d}._000001.pool.root.1" for number in range(5000))
+    long = replace(SPEC, job_pars=f"--inputEVNTFile={inputs}")
+    assert "a command line takes 120000" in event_tasks.why_never(long, queue(tmp_path))
+
+
 def test_a_queue_without_the_section_refuses_event_service_jobs(tmp_path: Path) -> None:
     (plain,) = worlds.configuration(tmp_path).queues.values()
     assert "has no section payload.event_ranges" in event_tasks.why_never(SPEC, plain)
