@@ -37,8 +37,8 @@ from hpcharvest.store.database import Database
 
 logger = logging.getLogger(__name__)
 
-NOTE_PAUSE_S = 10.0
-"""Seconds before the runners of a stopped job are told once more."""
+NOTE_PAUSE_S, LATE_NOTE_PAUSE_S = 10.0, 600.0
+"""Seconds before the runners of a job that is being stopped, or that is over, are told once more."""
 
 EventJobs = tuple[tuple[JobId, Attempt], ...]
 
@@ -133,11 +133,12 @@ class EventRanges:
         for one in turn.changes.allocations.values():
             if one.state.final:
                 staff.feeding.forget(one.id)
+                for job, _ in one.event_jobs:
+                    self._noted.pop((job, one.id), None)
         for job in turn.mirror.served.values():
-            if self._stopping(job):
-                self._tell_runners(job, turn)
-            elif job.queue in self._queues and not self._hands.holds("where ranges are"):
+            if not self._stopping(job) and job.queue in self._queues and not self._hands.holds("where ranges are"):
                 staff.acquiring.ask(job, self._need(job, turn), staff.book)
+        self._tell_runners(turn)
         staff.reports.settle(turn, staff.acquiring.unsure, staff.acquiring.busy)
 
     def follow(self, turn: Turn) -> None:
@@ -262,16 +263,24 @@ class EventRanges:
         )
         turn.tell(facts.RangesOver(job=job.id, attempt=job.attempt, outcome=outcome, at=turn.now))
 
-    def _tell_runners(self, job: Job, turn: Turn) -> None:
-        """Leave notes in every allocation that does ranges of a job that is stopped."""
+    def _tell_runners(self, turn: Turn) -> None:
+        """Leave notes in every allocation that runs, about those of its jobs whose ranges nobody wants any more.
+
+        Also about those that are over: one that was just starting then, or a note that got lost, would else keep its
+        nodes waiting for ranges until its walltime.
+        """
         now = self._clock.steady()
         for one in turn.mirror.allocations.values():
-            key = (job.id, one.id)
-            wanted = (job.id, job.attempt) in one.event_jobs and one.state is AllocationState.RUNNING
-            if wanted and now >= self._noted.get(key, 0.0):
-                self._noted[key] = now + NOTE_PAUSE_S
-                note = partial(self._effects.leave_note, job.id, job.attempt, one.id)
-                self._hands.carry_out(Kind.NOTE, ("stop", job.id, job.attempt, one.id), note)
+            if one.state is not AllocationState.RUNNING or one.gone_at:
+                continue
+            for number, attempt in one.event_jobs:
+                job, key = turn.mirror.served.get(number), (number, one.id)
+                here = job is not None and job.attempt == attempt
+                if (here and job and not self._stopping(job)) or now < self._noted.get(key, 0.0):
+                    continue
+                self._noted[key] = now + (NOTE_PAUSE_S if here else LATE_NOTE_PAUSE_S)
+                note = partial(self._effects.leave_note, number, attempt, one.id)
+                self._hands.carry_out(Kind.NOTE, ("stop", number, attempt, one.id), note)
 
     def _salvaged(self, event: events.Salvaged, turn: Turn) -> None:
         self._staff.bundles.salvaged(event, turn)
