@@ -77,7 +77,7 @@ class EventRanges:
             events.FeedWritten: lambda event, _: staff.feeding.written(event),
             events.BundleStored: staff.bundles.stored,
             events.BundleFailed: staff.bundles.store_failed,
-            events.Salvaged: self._salvaged,
+            events.Salvaged: staff.bundles.salvaged,
             events.RangesReported: self._reported,
             events.RangesUnreported: staff.reports.unreported,
             events.RangesUnasked: lambda event, _: staff.reports.unasked(event),
@@ -117,9 +117,9 @@ class EventRanges:
         self._serve(turn)
         self._staff.bundles.look_through(turn)
         for job in turn.mirror.served.values():
-            if self._stopping(job):
+            if job.kill_requested:
                 self._staff.bundles.give_up(job, turn)
-            else:
+            elif not self._stopping(job):
                 self._staff.feeding.feed(job, turn, more=not self._staff.acquiring.exhausted(job.id))
             self._finish(job, turn)
         self._staff.reports.pick(turn)
@@ -244,8 +244,13 @@ class EventRanges:
     def _finish(self, job: Job, turn: Turn) -> None:
         """End a job of which nothing is left: neither here, nor with PanDA, nor to be told."""
         book, changes = self._staff.book, turn.changes
-        unsettled = changes.new_ranges or changes.outcomes or changes.feeds or changes.released or changes.bundles
-        if unsettled or book.open_bundles(job.id) or turn.job(job.id) is not job:
+        moved = (*changes.new_ranges, *changes.outcomes, *changes.feeds, *changes.bundles.values())
+        if (
+            changes.released
+            or any(one.job == job.id for one in moved)
+            or book.open_bundles(job.id)
+            or turn.job(job.id) is not job
+        ):
             return
         left = book.number(job.id, RangeState.READY, RangeState.FED)
         if not self._stopping(job) and (left or not self._staff.acquiring.exhausted(job.id)):
@@ -281,12 +286,6 @@ class EventRanges:
                 self._noted[key] = now + (NOTE_PAUSE_S if here else LATE_NOTE_PAUSE_S)
                 note = partial(self._effects.leave_note, number, attempt, one.id)
                 self._hands.carry_out(Kind.NOTE, ("stop", number, attempt, one.id), note)
-
-    def _salvaged(self, event: events.Salvaged, turn: Turn) -> None:
-        self._staff.bundles.salvaged(event, turn)
-        allocation = turn.allocation(event.allocation)
-        if allocation is not None and any(one.allocation == event.allocation for one in turn.changes.outcomes):
-            self.ended(allocation, turn)
 
     def _reported(self, event: events.RangesReported, turn: Turn) -> None:
         self._staff.reports.reported(event, turn)

@@ -16,10 +16,10 @@ from hpcharvest.engine.acquiring import Acquiring
 from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.bundles import Bundles
 from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.event_ranges import EventRanges, Staff
 from hpcharvest.engine.events import (
     Event,
 )
-from hpcharvest.engine.event_ranges import EventRanges, Staff
 from hpcharvest.engine.feeding import Feeding
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.parts import client_of, open_database
