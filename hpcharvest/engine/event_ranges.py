@@ -8,7 +8,7 @@ took with it comes back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -194,25 +194,30 @@ class EventRanges:
 
     def _demands(self, name: str, queue: Queue, turn: Turn) -> list[Demand]:
         """Say how many ranges of which job no allocation is to do yet."""
-        limits, slot, book = launch.limits(queue.site), event_tasks.slot(queue), self._staff.book
-        jobs = self._open_jobs(name, turn)
+        book, every = self._staff.book, self._open_jobs(name, turn)
+        jobs = [job for job in every if not lifecycle.waits(job.not_before, turn.now, self._patience)]
         paces = {job.id: event_tasks.range_s(queue, book.pace(job.id)) for job in jobs}
-        covered = 0
+        left = {
+            job.id: book.number(job.id, RangeState.READY) + (self._staff.acquiring.available(job.id) or 0)
+            for job in jobs
+        }
         for one in turn.live_allocations():
-            mine = [job for job, _ in one.event_jobs if job in paces]
-            if mine and one.queue == name and not one.gone_at and not one.cancel_requested:
-                fed = sum(book.standing(one.id, job).fed for job in mine)
-                slowest = max(paces[job] for job in mine)
-                covered += max(0, capacity(one.shape, slot, slowest, limits) - fed)
-        demands = []
-        for job in jobs:
-            if lifecycle.waits(job.not_before, turn.now, self._patience):
-                continue
-            there = book.number(job.id, RangeState.READY) + (self._staff.acquiring.available(job.id) or 0)
-            left = max(0, there - covered)
-            covered = max(0, covered - there)
-            demands.append(Demand(job=job.id, ranges=left, range_s=paces[job.id]))
-        return demands
+            if one.queue == name and not one.gone_at and not one.cancel_requested:
+                spare = self._spare(one, queue, paces)
+                for job in jobs:  # of those that it does not know, and of those that it has the last of, it gets none
+                    takes = (job.id, job.attempt) in one.event_jobs and not book.standing(one.id, job.id).last
+                    does = min(left[job.id], spare) if takes else 0
+                    left[job.id], spare = left[job.id] - does, spare - does
+        return [Demand(job=job, ranges=ranges, range_s=paces[job]) for job, ranges in left.items()]
+
+    def _spare(self, allocation: Allocation, queue: Queue, paces: Mapping[JobId, float]) -> int:
+        """Say how many ranges an allocation can do beyond what it was fed, if they are like the slowest of its jobs."""
+        mine = [job for job, _ in allocation.event_jobs if job in paces]
+        if not mine:
+            return 0
+        slowest = max(paces[job] for job in mine)
+        does = capacity(allocation.shape, event_tasks.slot(queue), slowest, launch.limits(queue.site))
+        return max(0, does - sum(self._staff.book.standing(allocation.id, job).fed for job, _ in allocation.event_jobs))
 
     # --- its own --------------------------------------------------------------------------------------------------
 

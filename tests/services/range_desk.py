@@ -48,7 +48,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         payload = Payload(transformation_dir=folder, event_ranges=Section(cores=4))
-        settings = worlds.configuration(folder, queue={"payload": payload})
+        self.settings = settings = worlds.configuration(folder, queue={"payload": payload})
         self.clock = ManualClock(NOW)
         self.mirror = Mirror()
         self.events: SimpleQueue[Event] = SimpleQueue()

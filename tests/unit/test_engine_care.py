@@ -154,3 +154,30 @@ def test_what_is_salvaged_of_one_job_is_no_second_loss_of_another(desk: Desk) ->
     desk.commit(turn)
     assert desk.states() == {RangeState.READY: 1, RangeState.FINISHED: 1}
     assert desk.mirror.served[OTHER] is other
+
+
+def planned(desk: Desk) -> list[JobId]:
+    """Say for which jobs allocations would be asked for."""
+    return [job for plan in desk.care.plans(QUEUE, desk.settings.queues[QUEUE], 0, desk.turn()) for job in plan.jobs]
+
+
+def test_what_an_allocation_cannot_be_fed_does_not_wait_for_it(desk: Desk) -> None:
+    job = desk.begin(2, allocation(wanted=2))
+    turn = desk.turn()
+    turn.changes.new_jobs[OTHER] = replace(job, spec=replace(job.spec, panda_id=OTHER))
+    desk.commit(turn)
+    assert planned(desk) == []
+    turn = desk.turn()
+    turn.changes.new_ranges.append(NewRanges(job=OTHER, ranges=(a_range(1),)))
+    desk.commit(turn)
+    assert planned(desk) == [OTHER]  # the one allocation has room for it, but does not know of this job
+
+
+def test_what_comes_back_does_not_wait_for_an_allocation_that_has_its_last(desk: Desk) -> None:
+    desk.begin(2, allocation(wanted=2))
+    desk.feed(more=False)
+    assert desk.book.standing(HERE, NUMBER).last
+    turn = desk.turn()
+    turn.changes.new_ranges.append(NewRanges(job=NUMBER, ranges=(a_range(7),)))
+    desk.commit(turn)
+    assert planned(desk) == [NUMBER]
