@@ -29,7 +29,8 @@ from hpcharvest.errors import HarvestError, IllegalTransition
 from hpcharvest.messenger.protocol import Record
 from hpcharvest.messenger.ranges import ARCHIVES, ArchiveClosed, RangesFailed
 from hpcharvest.model.event_range import Bundle, RangeOutcome
-from hpcharvest.model.ids import AllocationId, BundleId
+from hpcharvest.model.facts import RangesEnded
+from hpcharvest.model.ids import AllocationId, Attempt, BundleId
 from hpcharvest.model.job import Job
 from hpcharvest.model.states import BUNDLE_LIFE, BundleState, JobState, RangeState
 from hpcharvest.store.changes import Outcomes
@@ -118,7 +119,7 @@ class Bundles:
             wall_s=sum(one.wall_s for one in record.ranges),
             since=turn.now,
         )
-        self._take(bundle, outcomes, turn)
+        self._take(bundle, outcomes, job.attempt, turn)
 
     def failed(self, record: RangesFailed, allocation: AllocationId, turn: Turn) -> None:
         """Take in failures, of which PanDA is told at once."""
@@ -141,7 +142,7 @@ class Bundles:
             state=BundleState.STORED,
             since=turn.now,
         )
-        self._take(bundle, outcomes, turn)
+        self._take(bundle, outcomes, job.attempt, turn)
 
     def stage(self, turn: Turn) -> None:
         """Let archives go to their destination, as many at once as is good."""
@@ -211,8 +212,9 @@ class Bundles:
         self._release(event.allocation, turn)
 
     def give_up(self, job: Job, turn: Turn) -> None:
-        """Bring no more archives away, of a job that is stopped."""
-        for bundle in self._book.open_bundles(job.id, BundleState.CLOSED):
+        """Bring no more archives away, of a job that is stopped, and tell of none whose queue nobody configures."""
+        states = [BundleState.CLOSED] if job.queue in self._storages else [BundleState.CLOSED, BundleState.STORED]
+        for bundle in self._book.open_bundles(job.id, *states):
             if bundle.id not in self._staging and bundle.id not in turn.changes.bundles:
                 self.move(bundle, turn, BundleState.LOST, problem="its job was stopped")
 
@@ -240,13 +242,14 @@ class Bundles:
         self._next = BundleId(number + 1)
         return number
 
-    def _take(self, bundle: Bundle, outcomes: tuple[RangeOutcome, ...], turn: Turn) -> None:
+    def _take(self, bundle: Bundle, outcomes: tuple[RangeOutcome, ...], attempt: Attempt, turn: Turn) -> None:
         what = f"are in archive {bundle.archive}" if bundle.archive else f"failed, such as by {outcomes[0].error!r}"
         logger.info("job %s: %d event ranges of allocation %s %s", bundle.job, bundle.ranges, bundle.allocation, what)
         turn.changes.bundles[bundle.id] = bundle
         turn.changes.outcomes.append(
             Outcomes(job=bundle.job, allocation=bundle.allocation, bundle=bundle.id, outcomes=outcomes)
         )
+        turn.tell(RangesEnded(job=bundle.job, attempt=attempt, at=turn.now))
 
     def _release(self, allocation: AllocationId, turn: Turn) -> None:
         self._salvages.pop(allocation, None)

@@ -9,7 +9,7 @@ tells how many ranges were lost with an answer that never came here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from queue import SimpleQueue
 
@@ -28,7 +28,7 @@ from hpcharvest.model.ids import BundleId, JobId
 from hpcharvest.model.job import Job
 from hpcharvest.model.states import BundleState
 from hpcharvest.panda.client import PandaClient
-from hpcharvest.panda.wire import MAX_REPORTED, range_stem
+from hpcharvest.panda.wire import MAX_REPORTED, fatal_name
 from hpcharvest.store.changes import Told
 from hpcharvest.store.database import Database
 
@@ -229,10 +229,7 @@ class RangeReports:
             # Only what waits for an outcome can be lost: of the others, we told.
             waiting = (name for name, told in there.items() if not told)
             lost = self._database.event_ranges.unknown(job.id, waiting) if count else None
-            stems = {range_stem(name): told for name, told in there.items()} if bundles else {}
-            fates = {
-                one.id: self._fate(self._database.event_ranges.untold(one.id, one.ranges), stems) for one in bundles
-            }
+            fates = {one.id: fate(self._database.event_ranges.untold(one.id, one.ranges), there) for one in bundles}
         except HarvestError as error:
             self._events.put(RangesUnasked(job=job.id, error=error))
             return
@@ -249,12 +246,14 @@ class RangeReports:
             )
         )
 
-    @staticmethod
-    def _fate(outcomes: Sequence[RangeOutcome], there: dict[str, bool]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-        """Say which ranges PanDA has heard of, which are not the job's any more, and how many are left.
 
-        `there`: whether it has heard of a range, by its stem.
-        """
-        taken = tuple(one.id for one in outcomes if there.get(range_stem(one.id)))
-        gone = tuple(one.id for one in outcomes if range_stem(one.id) not in there)
-        return taken, gone, len(outcomes) - len(taken) - len(gone)
+def fate(outcomes: Sequence[RangeOutcome], there: Mapping[str, bool]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Say which ranges PanDA has heard of, which are not the job's any more, and how many are left.
+
+    `there`: whether it has heard of a range, by its name. An earlier attempt of the same range, of which it has heard
+    too, has another name and says nothing.
+    """
+    heard = [(one.id, there.get(one.id, there.get(fatal_name(one.id)))) for one in outcomes]
+    taken = tuple(name for name, told in heard if told)
+    gone = tuple(name for name, told in heard if told is None)
+    return taken, gone, len(outcomes) - len(taken) - len(gone)
