@@ -258,6 +258,7 @@ class Desk:
             return
         if peer.there and hello.life > peer.life:
             self._lose(peer, "another process came instead")
+            self._lost.remove(peer.name)  # it needs no third
         log.info("%s is there (life %s)", peer.name, hello.life)
         self._muster.greet(peer, hello.life, now)
         left_s = self._dealer.left_s(now)
