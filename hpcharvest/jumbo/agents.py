@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from hpcharvest.jumbo import command, kin
+from hpcharvest.jumbo.rank import roll
 from hpcharvest.jumbo.surroundings import Surroundings
 from hpcharvest.messenger.protocol import Manifest
 from hpcharvest.messenger.ranges import NODES
@@ -56,7 +57,11 @@ class Agents:
         self._manifest = manifest
         self._surroundings = surroundings
         mark = kin.node_mark(manifest.tag, surroundings.restart)
-        self._environment = {**environment, kin.MARK_VARIABLE: mark}
+        self._environment = {
+            **environment,
+            kin.MARK_VARIABLE: mark,
+            roll.SETTINGS_VARIABLE: roll.settings(environment),
+        }
         self._wanted = wanted
         self._running: dict[int, _Process] = {}
         self._lives = _lives(folder / NODES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hpcharvest.clock import SystemClock
@@ -19,6 +19,7 @@ from hpcharvest.jumbo.links.messages import Leave
 from hpcharvest.jumbo.links.post import HEAD, Post
 from hpcharvest.jumbo.node import process
 from hpcharvest.jumbo.rank import roll
+from hpcharvest.jumbo.rank.hide import hide
 from hpcharvest.jumbo.surroundings import Surroundings
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.messenger.protocol import ExitCode
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
 def _run(mailbox: Mailbox) -> ExitCode:
     """Take part. The head does not leave alone: a rank that does not come to its end is ended."""
     post = mpi.start()
-    _hide(os.environ)
+    hide(os.environ)
     code = ExitCode.UNPUBLISHED
     try:
         code = begin.safely(lambda: _play(post, mailbox))
@@ -75,18 +76,6 @@ def _play(post: Post, mailbox: Mailbox) -> ExitCode:
     finally:
         own.close()
     return ExitCode.LEFT
-
-
-def _hide(environment: MutableMapping[str, str]) -> None:
-    """Let no program that is started from now on take itself for this rank, or hold what its launcher listens to."""
-    for name in roll.of_a_rank(environment):
-        del environment[name]
-    with os.scandir("/proc/self/fd") as found:
-        opened = [int(one.name) for one in found]
-    for descriptor in opened:
-        # One is that of the look itself, and gone.
-        if descriptor > 2 and Path(f"/proc/self/fd/{descriptor}").exists():
-            os.set_inheritable(descriptor, False)
 
 
 def _speak_to(path: Path) -> None:

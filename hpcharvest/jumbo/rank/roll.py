@@ -14,7 +14,7 @@ _OF_A_RANK: Final = re.compile(
     r"(PMI|PMIX|OMPI|PRTE|HYDI)_|PMI2?$|MPI_LOCAL(N?RANKS|RANKID)$|PALS_(RANKID|LOCAL_RANKID)$"
 )
 """By these a launcher tells a process that it is a rank. A program of MPI that found them would take itself for it."""
-_SETTING: Final = re.compile(r"(PMIX|OMPI|PRTE)_MCA_")
+_SETTING: Final = re.compile(r"(PMIX|OMPI|PRTE)_MCA_|PMI_(NO|MMAP|DEBUG)_")
 """People set such ones, too: those stay."""
 
 
