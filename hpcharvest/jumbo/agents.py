@@ -9,12 +9,13 @@ import logging
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from hpcharvest.jumbo import command, kin
+from hpcharvest.jumbo.rank import roll
 from hpcharvest.jumbo.surroundings import Surroundings
 from hpcharvest.messenger.protocol import Manifest
 from hpcharvest.messenger.ranges import NODES
@@ -47,12 +48,20 @@ class Agents:
         surroundings: Surroundings,
         environment: Mapping[str, str],
         wanted: Callable[[str], bool],
+        *,
+        nodes: Sequence[str],
     ) -> None:
+        """`nodes`: those whose processes are to be started; all others are there without us."""
         self._folder = folder
+        self._nodes = tuple(nodes)
         self._manifest = manifest
         self._surroundings = surroundings
         mark = kin.node_mark(manifest.tag, surroundings.restart)
-        self._environment = {**environment, kin.MARK_VARIABLE: mark}
+        self._environment = {
+            **environment,
+            kin.MARK_VARIABLE: mark,
+            roll.SETTINGS_VARIABLE: roll.settings(environment),
+        }
         self._wanted = wanted
         self._running: dict[int, _Process] = {}
         self._lives = _lives(folder / NODES)
@@ -61,10 +70,10 @@ class Agents:
     def begin(self, now: float, *, takes_over: bool) -> None:
         """Start them all; a head that takes over first waits whether they come by themselves."""
         if takes_over:
-            self._due = dict.fromkeys(self._surroundings.nodes, now + PATIENCE_S)
+            self._due = dict.fromkeys(self._nodes, now + PATIENCE_S)
             return
-        here = [node for node in self._surroundings.nodes if self._surroundings.is_here(node)]
-        others = [node for node in self._surroundings.nodes if not self._surroundings.is_here(node)]
+        here = [node for node in self._nodes if self._surroundings.is_here(node)]
+        others = [node for node in self._nodes if not self._surroundings.is_here(node)]
         for node in here:
             self._start((node,), now)
         for nodes in [tuple(others)] if self._manifest.nodes_together and others else [(one,) for one in others]:
@@ -97,7 +106,7 @@ class Agents:
     def lost(self, nodes: Iterable[str], now: float) -> None:
         """Start again what was given up for its silence, unless that is on its way."""
         for node in nodes:
-            if node not in self._due:
+            if node in self._nodes and node not in self._due:
                 self._again(node, now)
 
     def _again(self, node: str, now: float) -> None:

@@ -346,7 +346,7 @@ class World:
     def orders(self) -> Slots:
         return Slots(job=JOB, count=self.slots, needs_s=self.needs_s, limit_s=self.limit_s)
 
-    def _make(self, _task: EventTask, _gpus: int) -> VirtualSlot:
+    def _make(self, _task: EventTask, _gpus: int, _nodes: Sequence[str]) -> VirtualSlot:
         self.made.append(VirtualSlot(self))
         return self.made[-1]
 

@@ -120,6 +120,13 @@ def test_another_process_on_a_node_ends_the_leases_of_the_one_before() -> None:
     assert sorted(leased(office.say("a", Ask(job=1, want=4)))) == [0, 1, 2, 3]
 
 
+def test_a_process_that_came_instead_of_another_is_not_replaced_again() -> None:
+    office = served(4)
+    office.hello("a", life=1)
+    assert office.desk.is_there("a")
+    assert office.desk.lost() == []
+
+
 def test_a_salvage_that_the_storage_refuses_is_tried_again() -> None:
     tried = []
 

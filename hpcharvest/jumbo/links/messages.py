@@ -91,6 +91,9 @@ class Slots:
     job: int
     count: int
     gpus: int = 0
+    nodes: list[str] = field(default_factory=list)
+    """Those that each of these slots is on, this one first. Empty: on this one alone; or, where a slot needs several,
+    one of them is gone, and with it all that runs there."""
     needs_s: float = 0.0
     """A range begins only if so much time is left: the 95th percentile, as the head has learnt it. 0: not yet."""
     limit_s: float = 0.0
