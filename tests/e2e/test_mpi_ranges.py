@@ -17,6 +17,8 @@ import pytest
 from hpcharvest.jumbo import kin
 from hpcharvest.messenger.protocol import ExitCode, Manifest
 from hpcharvest.messenger.ranges import PayloadKind
+from hpcharvest.sandbox.world import BRISK, Recipe
+from tests import worlds
 from tests.e2e.test_runner_ranges import PATIENCE_S, Allocation, command_line, content_of, ranges, until
 
 MPIEXEC = str(Path(sys.executable).with_name("mpiexec"))
@@ -123,3 +125,40 @@ def test_a_dead_node_costs_its_group_what_is_under_way_there_and_the_other_group
     (twice,) = (name for name, times in begun.items() if times == 2)
     assert (twice, "v3") in cluster.begun()[:2]
     assert not cluster.failed()
+
+
+@pytest.mark.slow
+def test_a_job_whose_ranges_are_programs_of_mpi_is_done_from_panda_to_panda_over_a_link_of_mpi(tmp_path: Path) -> None:
+    programs = tmp_path / "transformations"
+    programs.mkdir()
+    program = programs / "hosts"
+    program.write_text('#!/bin/sh\n[ "$PMI_RANK" != 0 ] || echo "$1 of $PMI_SIZE" >"$2"\n')
+    program.chmod(0o755)
+    section = {
+        "kind": "mpi",
+        "nodes_per_slot": 2,
+        "ranks_per_node": 3,
+        "arguments": ["{eventRangeID}", "{output}"],
+        "expected_range_s": 1.0,
+        "archive_age_s": 1.0,
+        "nodes": 4,
+        "walltime_s": 120,
+    }
+    recipe = Recipe(
+        nodes=4,
+        launcher={"argv": list(LAUNCHER), "link": "mpi"},
+        payload={"transformation_dir": str(programs), "event_ranges": section},
+        patience=BRISK,
+    )
+    with worlds.world(tmp_path, recipe) as inside:
+        job = worlds.job("", inputs=[inside.put_input("in", b"x")], outputs=[], transformation="hosts")
+        inside.submit_events(job, 6)
+        with worlds.Controller(inside):
+            assert set(worlds.until_all_over(inside).values()) == {"finished"}, worlds.log_of(inside)
+        told = inside.books()["events"]
+        assert (told["states"], told["finished_again"]) == ({"done": 6}, 0)
+        outputs = []
+        for path in inside.outputs.rglob("EventService_premerge_*"):
+            with tarfile.open(path) as tar:
+                outputs += [content_of(tar, member.name).read() for member in tar]
+    assert sum(text.endswith(b" of 6\n") for text in outputs) == 6
