@@ -25,7 +25,7 @@ from hpcharvest.engine.effects import Hands, Kind
 from hpcharvest.engine.events import BundleFailed, BundleStored, Event, Salvaged
 from hpcharvest.engine.range_book import RangeBook
 from hpcharvest.engine.turn import Turn
-from hpcharvest.errors import HarvestError, IllegalTransition
+from hpcharvest.errors import HarvestError, IllegalTransition, StorageUnavailable
 from hpcharvest.messenger.protocol import Record
 from hpcharvest.messenger.ranges import ARCHIVES, ArchiveClosed, RangesFailed
 from hpcharvest.model.event_range import Bundle, RangeOutcome
@@ -39,8 +39,8 @@ from hpcharvest.store.database import Database
 logger = logging.getLogger(__name__)
 
 SALVAGE_TRIES = 20
-"""How often an ended allocation's folder is looked through that cannot be; then its ranges are done again."""
-SALVAGE_PAUSE_S = 10.0
+"""How often an ended allocation's folder is looked through that cannot be, with ever longer pauses, so that a file
+system may be away for hours; then its ranges are done again."""
 STAGING = 16
 """Bundles that are staged out at once at the most: more would only wait in Parsl."""
 
@@ -197,7 +197,7 @@ class Bundles:
                 logger.error("allocation %s: its folder cannot be looked through; its event ranges go on", number)
                 self._release(number, turn)
             elif now >= due and not self._hands.holds(("salvage", number)):
-                self._salvages[number] = (tries + 1, now + SALVAGE_PAUSE_S)
+                self._salvages[number] = (tries + 1, now + lifecycle.backoff(self._patience, tries + 1))
                 self._hands.carry_out(Kind.SWEEP, ("salvage", number), partial(self._salvage_all, number))
 
     def salvaged(self, event: Salvaged, turn: Turn) -> None:
@@ -260,7 +260,10 @@ class Bundles:
         try:
             archives = self._database.bundles.archives(number)
             ranges = self._database.event_ranges.ended_in(number)
-            records = tuple(self._salvage(folder, archives, ranges)) if folder.is_dir() else ()
+            here = folder.is_dir()
+            if not here and not self._folders.allocations.is_dir():
+                raise StorageUnavailable(f"{self._folders.allocations} is not there")
+            records = tuple(self._salvage(folder, archives, ranges)) if here else ()
         except (HarvestError, OSError) as error:
             logger.warning("allocation %s cannot be looked through: %s; will try again", number, error)
         else:

@@ -133,8 +133,8 @@ class EventRanges:
         for one in turn.changes.allocations.values():
             if one.state.final:
                 staff.feeding.forget(one.id)
-                for job, _ in one.event_jobs:
-                    self._noted.pop((job, one.id), None)
+                for number, _ in one.event_jobs:
+                    self._noted.pop((number, one.id), None)
         for job in turn.mirror.served.values():
             if not self._stopping(job) and job.queue in self._queues and not self._hands.holds("where ranges are"):
                 staff.acquiring.ask(job, self._need(job, turn), staff.book)
@@ -249,13 +249,10 @@ class EventRanges:
     def _finish(self, job: Job, turn: Turn) -> None:
         """End a job of which nothing is left: neither here, nor with PanDA, nor to be told."""
         book, changes = self._staff.book, turn.changes
-        moved = (*changes.new_ranges, *changes.outcomes, *changes.feeds, *changes.bundles.values())
-        if (
-            changes.released
-            or any(one.job == job.id for one in moved)
-            or book.open_bundles(job.id)
-            or turn.job(job.id) is not job
-        ):
+        moved = {one.job for one in changes.new_ranges} | {one.job for one in changes.outcomes}
+        moved |= {one.job for one in changes.feeds} | {one.job for one in changes.bundles.values()}
+        unsettled = changes.released or job.id in moved or book.open_bundles(job.id)
+        if unsettled or turn.job(job.id) is not job:
             return
         left = book.number(job.id, RangeState.READY, RangeState.FED)
         if not self._stopping(job) and (left or not self._staff.acquiring.exhausted(job.id)):

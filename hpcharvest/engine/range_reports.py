@@ -76,8 +76,8 @@ class RangeReports:
         self._in_flight: set[BundleId] = set()
         self._batch: Batch | None = None
         self._limit = MAX_REPORTED
-        self._unasked = 0
-        """How often in a row a question was not answered."""
+        self._unanswered: dict[JobId, tuple[int, float]] = {}
+        """By job: how often in a row a question was not answered, and the steady seconds when to ask again."""
 
     @property
     def busy(self) -> bool:
@@ -129,7 +129,8 @@ class RangeReports:
             if one.state is BundleState.SENDING and one.id not in self._in_flight
         ]
         wanted = [*(one.job for one in sending), *(one for one in unsure if not busy(one))]
-        job = next((job for one in wanted if (job := turn.mirror.served.get(one))), None)
+        due = {one: again for one in wanted if now >= (again := self._unanswered.get(one, (0, 0.0))[1])}
+        job = next((job for one in sorted(due, key=due.__getitem__) if (job := turn.mirror.served.get(one))), None)
         if job is None:
             return
         mine = tuple(one for one in sending if one.job == job.id)
@@ -156,7 +157,8 @@ class RangeReports:
                 self._settled(bundle)
         if refusals := sum(len(ranges) for ranges in event.refused.values()):
             logger.error("job %s: PanDA will not hear of %d event ranges", event.job, refusals)
-        self._unasked = 0 if event.asked else self._unasked
+        if event.asked:
+            self._unanswered.pop(event.job, None)
         # An answer has all ranges of the job: the more there are, the more reports one question is to settle.
         self._next_question = max(self._next_question, self._clock.steady() + SHARE * event.took_s * event.asked)
         if event.lost is not None:
@@ -177,10 +179,13 @@ class RangeReports:
                 self._again(bundle, turn, str(event.error), counts=not isinstance(event.error, ServerUnreachable))
 
     def unasked(self, event: RangesUnasked) -> None:
-        """Ask again after ever longer pauses: the answer may be larger than we read, or than the server gives."""
-        self._unasked += 1
-        pause = lifecycle.backoff(self._patience, self._unasked)
-        self._next_question = self._clock.steady() + pause
+        """Ask again after ever longer pauses: the answer may be larger than we read, or than the server gives.
+
+        Other jobs do not wait for that: theirs may be answered all the same.
+        """
+        tries = self._unanswered.get(event.job, (0, 0.0))[0] + 1
+        pause = lifecycle.backoff(self._patience, tries)
+        self._unanswered[event.job] = (tries, self._clock.steady() + pause)
         logger.warning(
             "job %s: cannot ask where its event ranges are: %s; will ask again in %.0f s", event.job, event.error, pause
         )

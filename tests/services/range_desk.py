@@ -78,26 +78,26 @@ class Desk:
             **common,
         )
         self.reports = RangeReports(client=client, bundles=self.bundles, settled=self.settled.append, **kept, **common)
-        self.care = EventRanges(
-            Staff(
-                book=self.book,
-                acquiring=self.acquiring,
-                feeding=self.feeding,
-                bundles=self.bundles,
-                reports=self.reports,
-            ),
-            configuration=settings,
-            effects=BatchJobs(
-                configuration=settings,
-                folders=self.folders,
-                systems={},
-                images=Images(),
-                events=self.events,
-                clock=self.clock,
-            ),
-            hands=self.hands,
+        self.care = self._care()
+
+    def _care(self) -> EventRanges:
+        """Give those who decide about jobs, with all the others as their staff."""
+        effects = BatchJobs(
+            configuration=self.settings,
+            folders=self.folders,
+            systems={},
+            images=Images(),
+            events=self.events,
             clock=self.clock,
         )
+        staff = Staff(
+            book=self.book,
+            acquiring=self.acquiring,
+            feeding=self.feeding,
+            bundles=self.bundles,
+            reports=self.reports,
+        )
+        return EventRanges(staff, configuration=self.settings, effects=effects, hands=self.hands, clock=self.clock)
 
     def turn(self) -> Turn:
         return Turn(self.mirror, self.database, self.patience, self.clock.wall())

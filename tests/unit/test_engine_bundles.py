@@ -213,9 +213,17 @@ def test_a_folder_that_can_never_be_looked_through_holds_no_range_for_good(desk:
     for _ in range(SALVAGE_TRIES + 1):
         desk.hands.ended(("salvage", HERE))
         desk.bundles.look_through(turn)
-        desk.clock.advance(60.0)
+        desk.clock.advance(desk.patience.retry_max_s)
     desk.commit(turn)
     assert desk.states() == {RangeState.READY: 2}
+
+
+def test_a_folder_that_is_not_there_is_looked_for_again_if_nothing_else_is_there_either(desk: Desk) -> None:
+    desk.bundles._salvage_all(HERE)
+    assert desk.events.empty()  # the file system is not mounted, say
+    desk.folders.allocations.mkdir(parents=True)
+    desk.bundles._salvage_all(HERE)
+    assert desk.events.get(timeout=60) == Salvaged(allocation=HERE, records=(), at=NOW)
 
 
 def test_a_book_that_is_opened_again_knows_the_same(desk: Desk) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.engine.events import BundleStored, Fetched, Salvaged
+from hpcharvest.engine.events import BundleStored, Fetched, RangesUnasked, Salvaged
+from hpcharvest.engine.range_reports import ASK
 from hpcharvest.engine.turn import Turn
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.model import facts
@@ -181,3 +182,20 @@ def test_what_comes_back_does_not_wait_for_an_allocation_that_has_its_last(desk:
     turn.changes.new_ranges.append(NewRanges(job=NUMBER, ranges=(a_range(7),)))
     desk.commit(turn)
     assert planned(desk) == [NUMBER]
+
+
+def test_a_question_that_is_never_answered_keeps_none_about_another_job_waiting(desk: Desk) -> None:
+    job = desk.begin(0)
+    turn = desk.turn()
+    turn.changes.new_jobs[OTHER] = replace(job, spec=replace(job.spec, panda_id=OTHER))
+    desk.commit(turn)
+    asked = []
+    for _ in range(4):
+        desk.clock.advance(60.0)
+        desk.reports.settle(desk.turn(), {NUMBER, OTHER}, lambda _: False)
+        while not isinstance(event := desk.events.get(timeout=60), RangesUnasked):
+            desk.hands.ended(ASK)
+        desk.hands.ended(ASK)
+        desk.reports.unasked(event)
+        asked.append(event.job)
+    assert set(asked) == {NUMBER, OTHER}
