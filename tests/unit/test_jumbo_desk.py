@@ -100,6 +100,20 @@ def test_a_silent_node_is_lost_and_what_it_left_is_saved() -> None:
     assert sorted(leased(office.say("b", Ask(job=1, want=9)))) == [1, 3]
 
 
+def test_a_head_that_stood_still_does_not_take_that_for_the_silence_of_its_nodes() -> None:
+    office = served(4)
+    office.link.came += [("a", Beat()), ("b", Beat())]
+    office.tick(1)
+    office.now += 100
+    office.tick()
+    assert office.desk.lost() == []
+    office.tick(29)
+    assert office.desk.lost() == [], "it still has its time from there on"
+    office.link.came.append(("b", Beat()))
+    office.tick(3)
+    assert office.desk.lost() == ["a"]
+
+
 def test_a_life_that_was_given_up_must_go_and_is_not_listened_to() -> None:
     office = served(4)
     office.say("a", Ask(job=1, want=2))
