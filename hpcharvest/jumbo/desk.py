@@ -270,6 +270,7 @@ class Desk:
             serving.forget(peer.name)
             ready = serving.pool.ready
             foreign = serving.pool.held(peer.name, hello.held.get(str(job), []))
+            serving.pool.told(peer.name, sorted(set(hello.done.get(str(job), [])).difference(foreign)))
             if serving.pool.ready > ready:
                 serving.stir(now)
             if foreign:

@@ -99,7 +99,8 @@ class EventService(NoEventService):
             clock=clock,
         )
         self._desk = self._make_desk(where.nodes, known, leave_at)
-        self._agents = Agents(mailbox.folder, manifest, where, environment, self._desk.expects)
+        there = self._desk.is_there
+        self._agents = Agents(mailbox.folder, manifest, where, environment, wanted=self._desk.expects, there=there)
         self._rooms = [Room(0, 0)] * len(where.nodes)
         self._leave_by = math.inf
 
