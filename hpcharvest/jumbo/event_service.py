@@ -110,7 +110,8 @@ class EventService(NoEventService):
         self._look_at = math.inf
         self._desk = self._make_desk(where.nodes, known, leave_at)
         ours = where.nodes if mpi is None else where.nodes[:1]
-        self._agents = Agents(mailbox.folder, manifest, where, environment, self._desk.expects, nodes=ours)
+        wanted, there = self._desk.expects, self._desk.is_there
+        self._agents = Agents(mailbox.folder, manifest, where, environment, wanted=wanted, there=there, nodes=ours)
         self._rooms = [Room(0, 0)] * len(where.nodes)
         self._leave_by = math.inf
 

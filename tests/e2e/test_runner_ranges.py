@@ -17,7 +17,7 @@ from typing import IO
 
 import pytest
 
-from hpcharvest.jumbo import kin
+from hpcharvest.jumbo import agents, kin
 from hpcharvest.jumbo.salvage import salvage
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.messenger.protocol import ExitCode, Manifest, PayloadEnded, Record, RunnerLeft, Task
@@ -252,6 +252,21 @@ def test_a_killed_head_is_followed_by_another_and_nothing_counts_twice(allocatio
     assert allocation.agents() == agents, "the nodes go on"
     assert runner.wait(PATIENCE_S) == ExitCode.LEFT
     assert allocation.done() == collections.Counter(one.id for one in allocation.fed)
+
+
+def test_a_head_that_takes_over_leaves_its_nodes_in_peace_and_waits_until_they_have_tidied_up(
+    allocation: Allocation,
+) -> None:
+    runner = allocation.start(*slow(agents.PATIENCE_S / 5))
+    allocation.feed(ranges(28))
+    until(lambda: len(allocation.agents()) == 2, "two nodes")
+    time.sleep(1)
+    os.kill(allocation.head(), signal.SIGKILL)
+    assert runner.wait(PATIENCE_S) == ExitCode.LEFT
+    assert allocation.done() == collections.Counter(one.id for one in allocation.fed)
+    spools = sorted(path.name for path in (allocation.mailbox.folder / "nodes").iterdir())
+    assert spools == ["v1.0.jsonl", "v2.0.jsonl"], "no node was started again"
+    assert not list(allocation.folder.glob("scratch/*")), "nothing is left on the nodes"
 
 
 @pytest.mark.parametrize("seed", range(3))

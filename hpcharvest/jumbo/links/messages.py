@@ -26,6 +26,9 @@ class Hello:
     """How often the node's process was started, from 0: the leases of an earlier life are lost."""
     held: dict[str, list[int]] = field(default_factory=dict)
     """By job: the ranges that the node has and will tell of."""
+    done: dict[str, list[int]] = field(default_factory=dict)
+    """By job, of these: what is durably done, in archives that are open. An earlier head may have heard it, and only
+    it."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -170,7 +170,8 @@ class Agent:
     def _say_hello(self) -> None:
         self._welcome = False
         held = {str(job): indices for job, crew in self._crews.items() if (indices := crew.held())}
-        self._link.send(Hello(node=self._node, life=self._life, held=held))
+        done = {str(job): sorted(crew.durable) for job, crew in self._crews.items() if crew.durable}
+        self._link.send(Hello(node=self._node, life=self._life, held=held, done=done))
         for message in self._unheard:
             self._link.send(message)
         for crew in self._crews.values():
@@ -218,13 +219,13 @@ class Agent:
         for message in self._unheard.heard(ack.number):
             crew = self._crews[JobId(message.job)]
             if isinstance(message, Archived):
-                crew.kept.difference_update(row[0] for row in message.ranges)
+                crew.forget(row[0] for row in message.ranges)
                 continue
             lost = void.get(message.job, set[int]())
             done = [row[0] for row in message.done]
             failed = [row[0] for row in message.failed]
             crew.returned.difference_update(failed, message.back)
-            crew.kept.difference_update(index for index in done if index in lost)
+            crew.forget(index for index in done if index in lost)
             self._outputs.settle(crew.task.job, [*done, *failed], lost)
 
     def _hand_on(self, now: float) -> None:
@@ -234,6 +235,7 @@ class Agent:
             if isinstance(one, Kept):
                 failed = {row[0] for row in one.failed}  # also such whose output was gone before it could be kept
                 self._crews[one.job].kept -= failed
+                self._crews[one.job].durable.update(row[0] for row in one.done)
                 self._crews[one.job].returned |= failed
                 told = self._unheard.told(one.job, done=one.done, failed=one.failed)
             else:

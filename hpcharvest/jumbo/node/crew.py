@@ -41,6 +41,8 @@ class Crew:
         """How many ranges were asked for and did not come yet."""
         self.kept: set[int] = set()
         """Ranges that are done here, until the head knows of their archive; or failed, until that is durable."""
+        self.durable: set[int] = set()
+        """Of these, what is done and durable."""
         self.returned: set[int] = set()
         """Ranges of which it was told that they failed or are given back, until that is acknowledged."""
         self._make_slot = make_slot
@@ -97,6 +99,12 @@ class Crew:
         fresh = [one for one in ranges if one.index not in here]
         self._queue.extend(fresh)
         self.returned.difference_update(one.index for one in fresh)
+
+    def forget(self, done: Iterable[int]) -> None:
+        """Keep these no longer: the head knows of their archive, or they do not count."""
+        gone = set(done)
+        self.kept -= gone
+        self.durable -= gone
 
     def serve(self, now: float) -> list[Outcome]:
         """Do what is due; give the outcomes that are final here. What will be tried again is none."""
