@@ -59,6 +59,8 @@ class Circumstances:
     max_allocations: int = 0
     ranges: Mapping[RangeState, int] = field(default_factory=dict)
     """How many event ranges it has in each state."""
+    serving: tuple[Allocation, ...] = ()
+    """The allocations that are not over and have, or are to have, event ranges of it."""
     bundles: Mapping[BundleState, int] = field(default_factory=dict)
     show: Callable[[float], str] = utc
     """How a moment is written."""
@@ -202,7 +204,7 @@ def _served(job: Job, known: Circumstances) -> str:
     told = ", ".join([f"{ready} ready", f"{fed} in allocations", *over])
     if job.ranges_lost:
         told += f", {job.ranges_lost} lost with an answer of PanDA's"
-    parts = [f"has event ranges being done {known.since(job.since)}: {told}"]
+    parts = [f"has event ranges being done {known.since(job.since)}: {told}", *_serving(known)]
     if owed := known.bundles.get(BundleState.STORED, 0) + known.bundles.get(BundleState.SENDING, 0):
         parts.append(f"PanDA is owed the outcomes of {counted(owed, 'bundle')}")
     if closed := known.bundles.get(BundleState.CLOSED, 0):
@@ -212,6 +214,20 @@ def _served(job: Job, known: Circumstances) -> str:
     elif job.not_before > known.now:
         parts.append(f"another allocation is asked for in {duration(job.not_before - known.now)}: {job.error}")
     return f"{'; '.join(parts)}{_killed(job)}"
+
+
+def _serving(known: Circumstances) -> list[str]:
+    """Say which allocations do its ranges: how many run or wait, and each that seems to be over."""
+    over = [one for one in known.serving if one.batch_ended_at]
+    running = sum(one.state is AllocationState.RUNNING for one in known.serving if one not in over)
+    waiting = len(known.serving) - len(over) - running
+    said = [f"{number} {what}" for number, what in ((running, "running"), (waiting, "not started yet")) if number]
+    counts = [f"its allocations: {', '.join(said)}"] if said else []
+    return counts + [
+        f"allocation {one.id}, which the batch system has as {one.batch_words or one.batch_state} "
+        f"{known.since(one.batch_ended_at)}, is given up if it stays so"
+        for one in over
+    ]
 
 
 _RANGES_OPEN = frozenset({RangeState.READY, RangeState.FED})

@@ -160,6 +160,18 @@ def test_a_job_whose_ranges_are_done_tells_how_far_they_are() -> None:
     assert "configured no more" in said(JobState.SERVED, replace(PLAIN, configured=False))
 
 
+def test_a_job_whose_ranges_are_done_tells_which_allocations_do_them() -> None:
+    running = replace(ALLOCATION, state=AllocationState.RUNNING)
+    gone = replace(running, id=AllocationId(5), batch_ended_at=THEN, batch_words="FAILED")
+
+    told = said(JobState.SERVED, replace(PLAIN, serving=(running, gone, ALLOCATION, ALLOCATION)))
+
+    assert told.endswith(
+        "in allocations; its allocations: 1 running, 2 not started yet; "
+        f"allocation 5, which the batch system has as FAILED {SINCE}, is given up if it stays so"
+    )
+
+
 def test_an_allocation_without_a_record_is_no_reason_to_fall() -> None:
     assert "allocation 3, of which there is no record" in said(JobState.ASSIGNED, allocation=3)
     assert "allocation 3, of which there is no record" in said(JobState.RUNNING, allocation=3)
