@@ -242,9 +242,9 @@ class Bundles:
         return number
 
     def _take(self, bundle: Bundle, outcomes: tuple[RangeOutcome, ...], turn: Turn) -> None:
-        what = f"in archive {bundle.archive}" if bundle.archive else f"failed, such as by {outcomes[0].error!r}"
+        what = f"went into archive {bundle.archive}" if bundle.archive else f"failed, such as by {outcomes[0].error!r}"
         many = counted(bundle.ranges, "event range")
-        logger.info("job %s: %s of allocation %s: %s", bundle.job, many, bundle.allocation, what)
+        logger.info("job %s: %s of allocation %s %s", bundle.job, many, bundle.allocation, what)
         turn.changes.bundles[bundle.id] = bundle
         turn.changes.outcomes.append(
             Outcomes(job=bundle.job, allocation=bundle.allocation, bundle=bundle.id, outcomes=outcomes)

@@ -123,7 +123,8 @@ def _ran(job: Job, known: Circumstances) -> str:
 
 
 def _over(job: Job, known: Circumstances) -> str:
-    reason = f" ({job.error})" if job.error else ""
+    total, done = sum(known.ranges.values()), known.ranges.get(RangeState.FINISHED, 0)
+    reason = f" ({job.error or f'{done} of {total} event ranges finished'})" if job.error or total else ""
     return f"{_ENDS[job.state]} at {known.show(job.since)}{reason}; {_told(known)}"
 
 
@@ -217,17 +218,15 @@ def _served(job: Job, known: Circumstances) -> str:
 
 
 def _serving(known: Circumstances) -> list[str]:
-    """Say which allocations do its ranges: how many run or wait, and each that seems to be over."""
+    """Say how many allocations do its ranges or wait for nodes, and which is over, as the batch system says."""
     over = [one for one in known.serving if one.batch_ended_at]
     running = sum(one.state is AllocationState.RUNNING for one in known.serving if one not in over)
     waiting = len(known.serving) - len(over) - running
     said = [f"{number} {what}" for number, what in ((running, "running"), (waiting, "not started yet")) if number]
-    counts = [f"its allocations: {', '.join(said)}"] if said else []
-    return counts + [
-        f"allocation {one.id}, which the batch system has as {one.batch_words or one.batch_state} "
-        f"{known.since(one.batch_ended_at)}, is given up if it stays so"
-        for one in over
-    ]
+    if over:
+        first = f"allocation {over[0].id} as {over[0].batch_words or over[0].batch_state}"
+        said.append(f"{len(over)} over, says the batch system, which has {first} {known.since(over[0].batch_ended_at)}")
+    return [f"its allocations: {', '.join(said)}"] if said else []
 
 
 _RANGES_OPEN = frozenset({RangeState.READY, RangeState.FED})

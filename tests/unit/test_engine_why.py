@@ -167,9 +167,15 @@ def test_a_job_whose_ranges_are_done_tells_which_allocations_do_them() -> None:
     told = said(JobState.SERVED, replace(PLAIN, serving=(running, gone, ALLOCATION, ALLOCATION)))
 
     assert told.endswith(
-        "in allocations; its allocations: 1 running, 2 not started yet; "
-        f"allocation 5, which the batch system has as FAILED {SINCE}, is given up if it stays so"
+        "in allocations; its allocations: 1 running, 2 not started yet, "
+        f"1 over, says the batch system, which has allocation 5 as FAILED {SINCE}"
     )
+
+
+def test_a_job_that_is_over_tells_how_many_of_its_ranges_finished() -> None:
+    known = replace(PLAIN, ranges={RangeState.FINISHED: 30, RangeState.FATAL: 2})
+
+    assert "(30 of 32 event ranges finished); PanDA was told" in said(JobState.FINISHED, known)
 
 
 def test_an_allocation_without_a_record_is_no_reason_to_fall() -> None:
