@@ -18,7 +18,7 @@ from hpcharvest.model.ids import AllocationId
 from hpcharvest.model.request import Verb
 from hpcharvest.model.states import AllocationState
 
-COLUMNS = ("id", "queue", "state", "since", "batch_id", "batch_words", "jobs", "nodes", "outcome")
+COLUMNS = ("id", "queue", "state", "since", "batch_id", "batch_words", "jobs", "event_jobs", "nodes", "outcome")
 ENTRIES = 50
 
 

@@ -33,6 +33,7 @@ def gather(job: Job, harvest: Harvest) -> Circumstances:
         alive=_alive(queue.site.name, harvest) if queue else 0,
         max_allocations=queue.site.allocation.max_allocations if queue else 0,
         ranges=by_state(database.event_ranges.counts([job.id])) if job.spec.event_service else {},
+        serving=_serving(job, harvest),
         bundles=database.bundles.counts([job.id]).get(job.id, {}) if job.spec.event_service else {},
         problem=_problem(job, harvest),
         show=lambda seconds: _clock_face(seconds, now),
@@ -78,6 +79,12 @@ def _alive(site: str, harvest: Harvest) -> int:
     return sum(
         1 for one in harvest.database.allocations.live() if one.queue in queues and queues[one.queue].site.name == site
     )
+
+
+def _serving(job: Job, harvest: Harvest) -> tuple[Allocation, ...]:
+    if not job.spec.event_service:
+        return ()
+    return tuple(one for one in harvest.database.allocations.live() if (job.id, job.attempt) in one.event_jobs)
 
 
 def _clock_face(seconds: float, now: float) -> str:

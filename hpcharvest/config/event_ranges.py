@@ -45,7 +45,8 @@ class EventRanges(Section):
     {lastEvent}, {LFN}, {GUID}, {scope}, {PFN} (the input's path), {output} (where the output is to be left), {seed}
     (the same for the same range always), {PandaID} and {taskID}."""
     output: Text = "{LFN}.{eventRangeID}"
-    """The plain name of a range's output in its archive, with the same placeholders."""
+    """The plain name of a range's output in its archive, with the same placeholders except paths; {eventRangeID} has
+    to be in it, so that no two have the same name."""
     nodes_per_slot: PositiveCount = 1
     """Number of nodes that a range needs: more than 1 for kind `mpi` alone."""
     cores: PositiveCount = 1
@@ -85,7 +86,14 @@ class EventRanges(Section):
     def _output_is_a_name(cls, value: str) -> str:
         if "/" in value:
             raise ValueError(f"{value!r} is no plain name: outputs have no folders in their archive")
-        return check_template(value)
+        names = {name for _, name, _, _ in string.Formatter().parse(check_template(value)) if name}
+        if paths := names & {"PFN", "output"}:
+            raise ValueError(f"{value!r} is no plain name, as {{{min(paths)}}} is a path")
+        if "eventRangeID" not in names:
+            raise ValueError(
+                f"{value!r} would give several outputs of an archive one name: put {{eventRangeID}} into it"
+            )
+        return value
 
     @field_validator("callable")
     @classmethod

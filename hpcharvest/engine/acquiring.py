@@ -21,6 +21,7 @@ from hpcharvest.errors import HarvestError, PandaError, ServerRefused, ServerUnr
 from hpcharvest.model.ids import JobId
 from hpcharvest.model.job import Job
 from hpcharvest.model.states import RangeState
+from hpcharvest.model.words import counted
 from hpcharvest.panda.client import PandaClient
 from hpcharvest.panda.wire import MAX_ASKED, decode_ranges
 from hpcharvest.store.changes import NewRanges
@@ -135,7 +136,7 @@ class Acquiring:
         if decoded.refused:
             self.unsure.add(answer.job)
         turn.changes.new_ranges.append(NewRanges(job=answer.job, ranges=decoded.ranges))
-        logger.info("job %s: %d event ranges came", answer.job, len(decoded.ranges))
+        logger.info("job %s: %s came", answer.job, counted(len(decoded.ranges), "event range"))
         self._taken(answer.job, len(decoded.ranges))
 
     def _taken(self, job: JobId, number: int) -> None:

@@ -33,6 +33,7 @@ from hpcharvest.model.facts import RangesEnded
 from hpcharvest.model.ids import AllocationId, Attempt, BundleId
 from hpcharvest.model.job import Job
 from hpcharvest.model.states import BUNDLE_LIFE, BundleState, JobState, RangeState
+from hpcharvest.model.words import counted
 from hpcharvest.store.changes import Outcomes
 from hpcharvest.store.database import Database
 
@@ -243,8 +244,9 @@ class Bundles:
         return number
 
     def _take(self, bundle: Bundle, outcomes: tuple[RangeOutcome, ...], attempt: Attempt, turn: Turn) -> None:
-        what = f"are in archive {bundle.archive}" if bundle.archive else f"failed, such as by {outcomes[0].error!r}"
-        logger.info("job %s: %d event ranges of allocation %s %s", bundle.job, bundle.ranges, bundle.allocation, what)
+        what = f"went into archive {bundle.archive}" if bundle.archive else f"failed, such as by {outcomes[0].error!r}"
+        many = counted(bundle.ranges, "event range")
+        logger.info("job %s: %s of allocation %s %s", bundle.job, many, bundle.allocation, what)
         turn.changes.bundles[bundle.id] = bundle
         turn.changes.outcomes.append(
             Outcomes(job=bundle.job, allocation=bundle.allocation, bundle=bundle.id, outcomes=outcomes)

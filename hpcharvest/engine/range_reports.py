@@ -27,6 +27,7 @@ from hpcharvest.model.facts import KillAsked, RangesLost
 from hpcharvest.model.ids import BundleId, JobId
 from hpcharvest.model.job import Job
 from hpcharvest.model.states import BundleState
+from hpcharvest.model.words import counted
 from hpcharvest.panda.client import PandaClient
 from hpcharvest.panda.wire import MAX_REPORTED, fatal_name
 from hpcharvest.store.changes import Told
@@ -169,8 +170,11 @@ class RangeReports:
     def unreported(self, event: RangesUnreported, turn: Turn) -> None:
         """Keep what was not sent; after what may have arrived, PanDA is asked."""
         # Servers up to 1.0.4 answer every such report with status 500 after they have committed it: no reason to worry.
-        level, then = (logging.INFO, "PanDA will be asked") if event.unsure else (logging.WARNING, "will try again")
-        logger.log(level, "%d bundles were not acknowledged: %s; %s", len(event.bundles), event.error, then)
+        many = counted(len(event.bundles), "bundle")
+        if event.unsure:
+            logger.info("PanDA will be asked whether it took the outcomes of %s: %s", many, event.error)
+        else:
+            logger.warning("the outcomes of %s were not sent: %s; will try again", many, event.error)
         self._next_send = self._next_question = self._clock.steady() + self._patience.retry_first_s
         for number in event.bundles:
             self._in_flight.discard(number)

@@ -62,6 +62,8 @@ class Circumstances:
     """How many event ranges it has in each state."""
     problem: str = ""
     """What keeps the oldest of its bundles that are held up."""
+    serving: tuple[Allocation, ...] = ()
+    """The allocations that are not over and have, or are to have, event ranges of it."""
     bundles: Mapping[BundleState, int] = field(default_factory=dict)
     show: Callable[[float], str] = utc
     """How a moment is written."""
@@ -124,7 +126,8 @@ def _ran(job: Job, known: Circumstances) -> str:
 
 
 def _over(job: Job, known: Circumstances) -> str:
-    reason = f" ({job.error})" if job.error else ""
+    total, done = sum(known.ranges.values()), known.ranges.get(RangeState.FINISHED, 0)
+    reason = f" ({job.error or f'{done} of {total} event ranges finished'})" if job.error or total else ""
     return f"{_ENDS[job.state]} at {known.show(job.since)}{reason}; {_told(known)}"
 
 
@@ -205,7 +208,7 @@ def _served(job: Job, known: Circumstances) -> str:
     told = ", ".join([f"{ready} ready", f"{fed} in allocations", *over])
     if job.ranges_lost:
         told += f", {job.ranges_lost} lost with an answer of PanDA's"
-    parts = [f"has event ranges being done {known.since(job.since)}: {told}"]
+    parts = [f"has event ranges being done {known.since(job.since)}: {told}", *_serving(known)]
     if owed := known.bundles.get(BundleState.STORED, 0) + known.bundles.get(BundleState.SENDING, 0):
         parts.append(f"PanDA is owed the outcomes of {counted(owed, 'bundle')}")
     if closed := known.bundles.get(BundleState.CLOSED, 0):
@@ -229,6 +232,18 @@ def _idle(known: Circumstances) -> str:
     if one.state is AllocationState.RUNNING:
         return f"allocation {one.id} runs {known.since(one.since)} and waits for ranges that PanDA is asked for"
     return f"they wait for allocation {one.id}, {_ALLOCATION_PHRASES[one.state](one, known)}"
+
+
+def _serving(known: Circumstances) -> list[str]:
+    """Say how many allocations do its ranges or wait for nodes, and which is over, as the batch system says."""
+    over = [one for one in known.serving if one.batch_ended_at]
+    running = sum(one.state is AllocationState.RUNNING for one in known.serving if one not in over)
+    waiting = len(known.serving) - len(over) - running
+    said = [f"{number} {what}" for number, what in ((running, "running"), (waiting, "not started yet")) if number]
+    if over:
+        first = f"allocation {over[0].id} as {over[0].batch_words or over[0].batch_state}"
+        said.append(f"{len(over)} over, says the batch system, which has {first} {known.since(over[0].batch_ended_at)}")
+    return [f"its allocations: {', '.join(said)}"] if said else []
 
 
 _RANGES_OPEN = frozenset({RangeState.READY, RangeState.FED})

@@ -15,7 +15,7 @@ from hpcharvest.cli.checks.finding import Check, Finding, Level
 from hpcharvest.cli.doctor import run_check
 from hpcharvest.cli.main import main
 from hpcharvest.config.loader import load
-from hpcharvest.config.schema import Configuration
+from hpcharvest.config.schema import Configuration, EventRanges
 from hpcharvest.errors import StorageUnavailable
 from hpcharvest.sandbox.server import SandboxServer
 from tests.unit.test_cli_harvest import Office, held, office, write_configuration
@@ -97,6 +97,20 @@ def test_the_folders_of_a_queue_must_be_there(config: Path, name: str, check: Ch
     (config.parent / name).rmdir()
 
     assert levels(check, configuration).count(Level.FAILURE) == 1
+
+
+def test_a_callable_must_be_in_the_folder_of_transformations(config: Path) -> None:
+    configuration = load(config)
+    (queue,) = configuration.queues.values()
+    ranges = EventRanges.model_validate({"kind": "callable", "callable": "parts.tall:pick"})
+    payload = queue.payload.model_copy(update={"event_ranges": ranges})
+    changed = configuration.model_copy(update={"queues": {"Q": queue.model_copy(update={"payload": payload})}})
+    assert Level.FAILURE in levels(folders.transformations, changed)
+
+    (payload.transformation_dir / "parts").mkdir()
+    (payload.transformation_dir / "parts" / "tall.py").touch()
+
+    assert Level.FAILURE not in levels(folders.transformations, changed)
 
 
 def test_a_storage_that_is_no_folder_is_not_looked_at(config: Path) -> None:

@@ -70,7 +70,7 @@ def test_why_tells_how_far_the_ranges_are(served: Office) -> None:
     said = served.call("jobs", "why", str(NUMBER)).stdout
     words = " ".join(said.split())
     assert "4 ready, 4 in allocations, 2 finished, 3 lost with an answer of PanDA's" in words
-    assert "PanDA is owed the outcomes of 1 bundle" in words
+    assert "its allocations: 1 running; PanDA is owed the outcomes of 1 bundle" in words
 
 
 def test_an_allocation_is_shown_with_the_ranges_that_it_has(served: Office) -> None:

@@ -30,6 +30,8 @@ def test_the_configuration_knows_the_kinds_and_placeholders_that_the_runner_know
         ({"arguments": ("{PFN!r}",)}, "placeholder that is none"),
         ({"arguments": ("{PFN",)}, "expected '}'"),
         ({"output": "a/{eventRangeID}"}, "no plain name"),
+        ({"output": "{PFN}.{eventRangeID}"}, "is a path"),
+        ({"output": "{LFN}.{startEvent}"}, "put {eventRangeID} into it"),
         ({"callable": "x:y"}, "without kind"),
         ({"kind": "callable", "callable": "no function"}, "is not like"),
         ({"nodes_per_slot": 2}, 'needs kind = "mpi"'),

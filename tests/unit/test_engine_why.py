@@ -178,6 +178,25 @@ def test_an_archive_that_is_held_up_says_by_what() -> None:
     assert said(JobState.SERVED, known).endswith("; 2 archives on the way to storage; held up by: the storage is full")
 
 
+def test_a_job_whose_ranges_are_done_tells_which_allocations_do_them() -> None:
+    running = replace(ALLOCATION, state=AllocationState.RUNNING)
+    gone = replace(running, id=AllocationId(5), batch_ended_at=THEN, batch_words="FAILED")
+
+    fed = replace(PLAIN, ranges={RangeState.FED: 3})
+    told = said(JobState.SERVED, replace(fed, serving=(running, gone, ALLOCATION, ALLOCATION)))
+
+    assert told.endswith(
+        "in allocations; its allocations: 1 running, 2 not started yet, "
+        f"1 over, says the batch system, which has allocation 5 as FAILED {SINCE}"
+    )
+
+
+def test_a_job_that_is_over_tells_how_many_of_its_ranges_finished() -> None:
+    known = replace(PLAIN, ranges={RangeState.FINISHED: 30, RangeState.FATAL: 2})
+
+    assert "(30 of 32 event ranges finished); PanDA was told" in said(JobState.FINISHED, known)
+
+
 def test_an_allocation_without_a_record_is_no_reason_to_fall() -> None:
     assert "allocation 3, of which there is no record" in said(JobState.ASSIGNED, allocation=3)
     assert "allocation 3, of which there is no record" in said(JobState.RUNNING, allocation=3)

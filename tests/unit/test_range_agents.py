@@ -31,7 +31,9 @@ def taken_over(folder: Path) -> Iterator[Callable[[], Agents]]:
     def make() -> Agents:
         where = Surroundings(nodes=("v1", "v2"), virtual=True)
         manifest = Manifest(allocation=AllocationId(1), tag="agents-of-a-test", cores_per_node=1, tasks=())
-        made.append(Agents(folder, manifest, where, {}, wanted=lambda _: True, there=THERE.__contains__))
+        made.append(
+            Agents(folder, manifest, where, {}, wanted=lambda _: True, there=THERE.__contains__, nodes=where.nodes)
+        )
         made[-1].begin(0.0, takes_over=True)
         return made[-1]
 

@@ -11,7 +11,7 @@ from tempfile import NamedTemporaryFile
 from hpcharvest.apps.transfer.copy import path_of
 from hpcharvest.cli.checks.finding import Finding, failure, ok, warning
 from hpcharvest.clock import SystemClock
-from hpcharvest.config.schema import Configuration
+from hpcharvest.config.schema import Configuration, Payload
 from hpcharvest.engine import launch
 from hpcharvest.engine.why import duration
 from hpcharvest.messenger.mailbox import probe
@@ -69,10 +69,23 @@ def transformations(configuration: Configuration) -> Iterator[Finding]:
             yield ok(f"queue {name}: the transformations are in {folder} of the container images")
         elif folder.is_dir():
             yield ok(f"queue {name}: the transformations are in {folder}")
+            yield from _callable(name, queue.payload)
         else:
             yield failure(
                 f"queue {name}: the transformation_dir {folder} is no folder", "name the folder that has the payloads"
             )
+
+
+def _callable(queue: str, payload: Payload) -> Iterator[Finding]:
+    """Look for the module whose function is called with event ranges; what is in it is the payload's own affair."""
+    module = payload.event_ranges.callable.partition(":")[0] if payload.event_ranges else ""
+    place = payload.transformation_dir.joinpath(*module.split("."))
+    if module and not place.is_dir() and not place.with_suffix(".py").is_file():
+        yield failure(
+            f"queue {queue}: there is no module {module} in {payload.transformation_dir}, by which event ranges are "
+            "done: all of them would fail",
+            f"put {place.with_suffix('.py')} there, or name another one in event_ranges.callable",
+        )
 
 
 def storage(configuration: Configuration) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from rich.table import Table
 from hpcharvest.cli.demo.campaign import Screen, Sight
 from hpcharvest.cli.plain import plain
 from hpcharvest.model.states import AllocationState, JobState
+from hpcharvest.model.words import counted
 from hpcharvest.sandbox.states import EventState
 from hpcharvest.sandbox.states import JobState as ServerState
 
@@ -84,7 +85,7 @@ def _rows(sight: Sight) -> Iterator[tuple[str, str]]:
     yield "event ranges", _counted(sight.ranges, (state.name.lower() for state in EventState))
     yield "local ledger", _counted(sight.ledger, JobState)
     yield "allocations", _counted(sight.allocations, AllocationState)
-    yield "controller", f"kills: {sight.kills}" if sight.kills else ""
+    yield "controller", f"killed {counted(sight.kills, 'time')}" if sight.kills else ""
 
 
 def _counted(counts: Mapping[str, int], life: Iterable[str]) -> str:
