@@ -6,6 +6,7 @@ It is only appended to, and durable up to the last `sync`. What went wrong since
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zlib
 from collections.abc import Sequence
@@ -18,13 +19,16 @@ from hpcharvest.jumbo.node.members import Entry, Member
 from hpcharvest.messenger.files import storage, sync_folder
 from hpcharvest.messenger.ranges import PART
 
+LONGEST_ID: Final = 80
+"""Characters of a range's id in the name of an archive: names have 255 bytes at the most, and a node's is in it too."""
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]")
 SHORTER: Final = ".new"
 """Behind the name of an archive that is written again without what does not count."""
 
 
 def archive_name(first_range: str, unique: str) -> str:
-    """Name an archive after the first range in it."""
-    return f"EventService_premerge_{first_range}.{unique}.tar"
+    """Name an archive after the first range in it, as far as an id is fit for the name of a file."""
+    return f"EventService_premerge_{_UNFIT.sub('_', first_range)[:LONGEST_ID]}.{unique}.tar"
 
 
 class Archive:
