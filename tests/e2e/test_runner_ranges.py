@@ -304,6 +304,20 @@ def test_the_runner_leaves_in_time_and_what_it_stopped_is_not_finished(allocatio
     assert not allocation.failed()
 
 
+def test_who_is_told_to_leave_together_with_its_payloads_does_not_call_that_their_failure(
+    allocation: Allocation,
+) -> None:
+    runner = allocation.start(*slow(20), tries=1)
+    allocation.feed(ranges(8), last=False)
+    until(lambda: len(list(allocation.folder.glob("scratch/*/*/*"))) == 4, "four ranges under way")
+    time.sleep(0.5)
+    kin.send(allocation.everybody(), signal.SIGTERM)
+    assert runner.wait(PATIENCE_S) == ExitCode.LEFT
+    assert not allocation.failed()
+    spools = [path.read_text() for path in (allocation.mailbox.folder / "nodes").iterdir()]
+    assert not any("failed" in text for text in spools)
+
+
 def test_a_hung_range_is_killed_and_does_not_hold_the_rest(allocation: Allocation) -> None:
     script = 'test "$2" = 5 && sleep 600; echo "$1" > "$3"'
     runner = allocation.start(

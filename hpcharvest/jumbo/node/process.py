@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import logging
-import shutil
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from hpcharvest.errors import ConfigurationError, UnsafeName
 from hpcharvest.jumbo import drain, gpus
 from hpcharvest.jumbo.bell import Bell
 from hpcharvest.jumbo.links.link import NodeLink
-from hpcharvest.jumbo.node import memory
+from hpcharvest.jumbo.node import memory, rubbish
 from hpcharvest.jumbo.node.agent import Agent
 from hpcharvest.jumbo.node.keeper import Keeper
 from hpcharvest.jumbo.node.monitor import Monitor
@@ -101,12 +100,12 @@ class Process:
     def run(self) -> None:
         """Do ranges until all is told, or there is no time."""
         with contextlib.ExitStack() as stack:
+            bell = stack.enter_context(Bell())  # the first, as signals must not end what tidies up
             stack.callback(self._remove_scratch)
             stack.callback(self._link.close)
             stack.callback(self._keeper.close, LAST_WORDS_S)
             stack.callback(self._sweep.end_all)
             stack.callback(self._monitor.close)
-            bell = stack.enter_context(Bell())
             self._monitor.start()
             warned = False
             while True:
@@ -173,8 +172,8 @@ class Process:
     def _remove_scratch(self) -> None:
         for path in self._scratch.values():
             for shared in [one for task in self._tidied for one in mpi.all_shared(task, f"{path.name}.")]:
-                shutil.rmtree(shared, ignore_errors=True)
-            shutil.rmtree(path, ignore_errors=True)
+                rubbish.remove(shared)
+            rubbish.remove(path)
 
 
 def host_name() -> str:
