@@ -85,8 +85,9 @@ class EventRanges(Section):
         if "/" in value:
             raise ValueError(f"{value!r} is no plain name: outputs have no folders in their archive")
         names = {name for _, name, _, _ in string.Formatter().parse(check_template(value))}
-        if paths := names & {"PFN", "output"}:
-            raise ValueError(f"{value!r} is no plain name, as {{{min(paths)}}} is a path")
+        for path in ("PFN", "output"):
+            if path in names:
+                raise ValueError(f"{value!r} is no plain name, as {{{path}}} is a path")
         if "eventRangeID" not in names:
             raise ValueError(
                 f"{value!r} would give several outputs of an archive one name: put {{eventRangeID}} into it"
