@@ -15,8 +15,9 @@ from hpcharvest.store.event_ranges import Count
 
 BUNDLES = ("id", "allocation", "archive", "ranges", "state", "since", "tries", "problem")
 SUMMARY = ("job", "queue", *(state.value for state in RangeState), "lost", "bundles_open")
+FAILURES = ("range", "allocation", "state", "error")
 NEWEST = 20
-"""Bundles that are shown."""
+"""Bundles, and failures of ranges, that are shown."""
 
 
 def by_state(counts: Mapping[Count, int]) -> dict[RangeState, int]:
@@ -39,8 +40,12 @@ def of_job(job: Job, harvest: Harvest) -> tuple[Card | Listing, ...]:
         "lost": job.ranges_lost,
         "bundles": {one.value: bundles.get(one, 0) for one in BundleState},
     }
-    newest = [_bundle(one) for one in database.bundles.of_job(job.id, NEWEST)]
-    return (Card(name="ranges", fields=fields), Listing(name="bundles", columns=BUNDLES, records=newest))
+    newest = database.bundles.of_job(job.id, NEWEST)
+    return (
+        Card(name="ranges", fields=fields),
+        Listing(name="bundles", columns=BUNDLES, records=[_bundle(one) for one in newest]),
+        *_failures(database.bundles.of_job(job.id, NEWEST, failures=True), harvest),
+    )
 
 
 def of_allocation(allocation: AllocationId, event_jobs: Iterable[JobId], harvest: Harvest) -> tuple[Listing, ...]:
@@ -72,6 +77,16 @@ def of_all(harvest: Harvest, rows: int) -> tuple[Listing, ...]:
         for job in jobs
     ]
     return (Listing(name="event_ranges", columns=SUMMARY, records=records, rows=rows),)
+
+
+def _failures(newest: Iterable[Bundle], harvest: Harvest) -> tuple[Listing, ...]:
+    """Show why ranges of these bundles failed; nothing if none did."""
+    where = {one.id: one.allocation for one in newest}
+    rows = [
+        {"range": one.id, "allocation": where[bundle], "state": one.state, "error": one.error}
+        for bundle, one in harvest.database.event_ranges.failures(where, NEWEST)
+    ]
+    return (Listing(name="failures", columns=FAILURES, records=rows),) if rows else ()
 
 
 def _words(states: Mapping[RangeState, int]) -> Record:

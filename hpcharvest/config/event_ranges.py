@@ -86,9 +86,10 @@ class EventRanges(Section):
     def _output_is_a_name(cls, value: str) -> str:
         if "/" in value:
             raise ValueError(f"{value!r} is no plain name: outputs have no folders in their archive")
-        names = {name for _, name, _, _ in string.Formatter().parse(check_template(value)) if name}
-        if paths := names & {"PFN", "output"}:
-            raise ValueError(f"{value!r} is no plain name, as {{{min(paths)}}} is a path")
+        names = {name for _, name, _, _ in string.Formatter().parse(check_template(value))}
+        for path in ("PFN", "output"):
+            if path in names:
+                raise ValueError(f"{value!r} is no plain name, as {{{path}}} is a path")
         if "eventRangeID" not in names:
             raise ValueError(
                 f"{value!r} would give several outputs of an archive one name: put {{eventRangeID}} into it"

@@ -43,9 +43,10 @@ class Bundles:
         """Read all that are not final, by id."""
         return self._read(select(bundles).where(bundles.c.state.in_(UNFINISHED)).order_by(bundles.c.id))
 
-    def of_job(self, job: JobId, limit: int) -> list[Bundle]:
-        """Read the newest `limit` bundles of a job, the oldest of them first."""
+    def of_job(self, job: JobId, limit: int, *, failures: bool = False) -> list[Bundle]:
+        """Read the newest `limit` bundles of a job, or of its failures alone, the oldest of them first."""
         question = select(bundles).where(bundles.c.job_id == job).order_by(bundles.c.id.desc()).limit(limit)
+        question = question.where(bundles.c.archive == "") if failures else question
         return self._read(question)[::-1]
 
     def archives(self, allocation: AllocationId) -> frozenset[str]:

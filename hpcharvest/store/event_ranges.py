@@ -110,6 +110,13 @@ class EventRanges:
         with self._connections.reading() as connection:
             return connection.scalars(select(func.count()).select_from(event_ranges).where(mine)).one()
 
+    def failures(self, of: Iterable[BundleId], limit: int) -> list[tuple[BundleId, RangeOutcome]]:
+        """Read at most `limit` ranges of these bundles that failed, with their errors: the newest bundles first."""
+        mine = and_(_rows.bundle_id.in_(list(of)), _rows.error.is_not(None))
+        question = select(event_ranges).where(mine).order_by(_rows.bundle_id.desc(), _rows.id).limit(limit)
+        with self._connections.reading() as connection:
+            return [(BundleId(row.bundle_id), _ended(row)) for row in connection.execute(question)]
+
     def ended_in(self, allocation: AllocationId) -> frozenset[str]:
         """Tell the names of the ranges that came to an end in an allocation."""
         question = select(_rows.id).join(bundles, bundles.c.id == _rows.bundle_id)

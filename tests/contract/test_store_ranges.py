@@ -169,6 +169,7 @@ def test_what_was_told_is_told_once_and_for_good(database: Database) -> None:
     database.commit(Changes(outcomes=[ended(names[:3]), ended(names[3:], RangeState.FATAL, bundle=2, error="it\0s")]))
     failures = database.event_ranges.untold(BundleId(2), 10)
     assert {(one.state, one.error) for one in failures} == {(RangeState.FATAL, "it\N{REPLACEMENT CHARACTER}s")}
+    assert database.event_ranges.failures([BundleId(1), BundleId(2)], 10) == [(BundleId(2), one) for one in failures]
     assert len(database.event_ranges.untold(BundleId(1), 2)) == 2
     database.commit(Changes(told=[Told(job=JOB, taken=True, ranges=(names[0],))]))
     database.commit(Changes(told=[Told(job=JOB, taken=False, ranges=(names[0], names[1]))]))

@@ -66,6 +66,19 @@ def test_a_job_is_shown_with_its_ranges_and_bundles(served: Office) -> None:
     assert "ranges" not in told(served, "jobs", "show", "7")
 
 
+def test_a_job_is_shown_with_why_ranges_failed(served: Office) -> None:
+    assert "failures" not in told(served, "jobs", "show", str(NUMBER))
+    name = f"1-{NUMBER}-2-3-3"
+    gone = Bundle(id=BundleId(2), job=NUMBER, allocation=HERE, ranges=1, state=BundleState.SETTLED, since=NOW)
+    outcome = RangeOutcome(id=name, state=RangeState.FATAL, error="no luck")
+    ended = Outcomes(job=NUMBER, allocation=HERE, bundle=gone.id, outcomes=(outcome,))
+    served.database.commit(Changes(bundles={gone.id: gone}, outcomes=[ended]))
+
+    page = told(served, "jobs", "show", str(NUMBER))
+
+    assert page["failures"] == [{"range": name, "allocation": HERE, "state": "fatal", "error": "no luck"}]
+
+
 def test_why_tells_how_far_the_ranges_are(served: Office) -> None:
     said = served.call("jobs", "why", str(NUMBER)).stdout
     words = " ".join(said.split())

@@ -1,4 +1,4 @@
-"""An archive that is named while the file server does not answer: what its node said of it stays true, or is not needed."""
+"""An archive that is named while the file server does not answer: what its node said stays true, or is not needed."""
 
 from pathlib import Path
 
@@ -29,9 +29,10 @@ def test_an_archive_is_finished_once_however_often_its_naming_is_tried(
         raise OSError(116, "Stale file handle")
 
     told = archive.finish(7, [entry], shorter=False)
-    with monkeypatch.context() as patch, pytest.raises(StorageUnavailable):
+    with monkeypatch.context() as patch:
         patch.setattr(module, "sync_folder", stale)
-        archive.publish()
+        with pytest.raises(StorageUnavailable):
+            archive.publish()
     assert archive.finish(7, [entry], shorter=False) == told
     assert (tmp_path / "a.tar").stat().st_size == told[0], "the node may die between the two"
     archive.publish()
