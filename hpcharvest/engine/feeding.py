@@ -143,8 +143,8 @@ class Feeding:
         allocation, job, number = key
         mailbox = Mailbox(self._folders.allocation(allocation))
         try:
-            files = [one for one in self._database.event_ranges.feeds([allocation]) if _key(one) == key]
-            for file in files:
+            file = self._database.event_ranges.feed_file(*key)
+            if file is not None:
                 if not (mailbox.folder / FEED / feed_name(job, number)).exists():
                     ranges = self._database.event_ranges.fed(file)
                     mailbox.feed(Feed(job=job, number=number, first=file.first, ranges=ranges, last=file.last))

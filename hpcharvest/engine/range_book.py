@@ -76,8 +76,8 @@ class RangeBook:
         fresh = [one for one, job in changes.new_jobs.items() if one in self._counts or job.spec.event_service]
         if touched := dict.fromkeys((*lost, *moved, *released, *fresh)):
             self._read_counts(touched)
-        if changes.feeds:
-            for file in self._database.event_ranges.feeds({one.allocation for one in changes.feeds}):
+        for fed in changes.feeds:  # one by one: a long-lived allocation has thousands of files
+            if file := self._database.event_ranges.feed_file(fed.allocation, fed.job, fed.number):
                 self._note(file)
         for job_id, job in changes.jobs.items():
             if job.state.final:

@@ -89,6 +89,13 @@ class EventRanges:
                 found += [_feed(row) for row in connection.execute(question)]
         return found
 
+    def feed_file(self, allocation: AllocationId, job: JobId, number: int) -> FeedFile | None:
+        """Read what one file of a feed has; None: there is none of that number."""
+        mine = and_(feeds.c.allocation_id == allocation, feeds.c.job_id == job, feeds.c.number == number)
+        with self._connections.reading() as connection:
+            row = connection.execute(select(feeds).where(mine)).one_or_none()
+        return _feed(row) if row else None
+
     def fed(self, file: FeedFile) -> tuple[EventRange, ...]:
         """Read the ranges that a file of a feed has: always the same, until some of them have moved on."""
         # Not by the job: SQLite would read all its ranges then.
