@@ -17,14 +17,18 @@ RANGE_PLACEHOLDERS = (
 """What the runner fills in; a test compares it with the runner's own list."""
 
 
-def check_template(word: str) -> str:
-    """Return a word; ValueError if it has a brace that is not closed, or a placeholder that the runner does not know.
+OUTPUT_PLACEHOLDERS = (*RANGE_PLACEHOLDERS, "outLFN")
+"""What an output's name may have: `outLFN`, the first output of the job, is the same for all of its ranges."""
+
+
+def check_template(word: str, placeholders: tuple[str, ...] = RANGE_PLACEHOLDERS) -> str:
+    """Return a word; ValueError if it has a brace that is not closed, or a placeholder that is none of these.
 
     As on the nodes, doubled braces mean braces, and nothing may be done to a value on the way.
     """
     for _, name, spec, conversion in string.Formatter().parse(word):
-        if name is not None and (name not in RANGE_PLACEHOLDERS or spec or conversion):
-            known = ", ".join(f"{{{one}}}" for one in RANGE_PLACEHOLDERS)
+        if name is not None and (name not in placeholders or spec or conversion):
+            known = ", ".join(f"{{{one}}}" for one in placeholders)
             raise ValueError(f"{word!r} has a placeholder that is none; there are {known}")
     return word
 
@@ -44,8 +48,9 @@ class EventRanges(Section):
     """Further arguments after the job's own; they, and the job's own, may have {eventRangeID}, {startEvent},
     {lastEvent}, {LFN}, {GUID}, {scope}, {PFN} (the input's path), {output} (where the output is to be left), {seed}
     (the same for the same range always), {PandaID} and {taskID}."""
-    output: Text = "{LFN}.{eventRangeID}"
-    """The plain name of a range's output in its archive, with the same placeholders."""
+    output: Text = "{outLFN}.{eventRangeID}"
+    """The plain name of a range's output in its archive, with the same placeholders, and {outLFN}: the name of the
+    job's own output, or {LFN} if it has none. PanDA's merge jobs look for what is set here by default."""
     nodes_per_slot: PositiveCount = 1
     """Number of nodes that a range needs: more than 1 for kind `mpi` alone."""
     cores: PositiveCount = 1
@@ -83,7 +88,7 @@ class EventRanges(Section):
     def _output_is_a_name(cls, value: str) -> str:
         if "/" in value:
             raise ValueError(f"{value!r} is no plain name: outputs have no folders in their archive")
-        return check_template(value)
+        return check_template(value, OUTPUT_PLACEHOLDERS)
 
     @field_validator("callable")
     @classmethod

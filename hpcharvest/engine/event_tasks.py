@@ -84,7 +84,7 @@ def event_task(
         kind=PayloadKind(section.kind),
         argv=whole,
         folder=str(folders.served(job.id, allocation.id)),
-        output=section.output,
+        output=_output(spec, section),
         env=_environment(spec, queue, section),
         inputs={file.lfn: str(inputs / file.lfn) for file in spec.inputs},
         scratch=queue.site.nodes.scratch,
@@ -115,6 +115,13 @@ def range_s(queue: Queue, pace: float) -> float:
     """Say how many seconds a range takes: as those that were done did (`pace`), or, before any was, as configured."""
     section = queue.payload.event_ranges or EventRanges()
     return pace or ceil(section.expected_range_s * queue.site.allocation.walltime_factor)
+
+
+def _output(spec: JobSpec, section: EventRanges) -> str:
+    """Give the template of outputs' names, as the runner knows it."""
+    lfn = next((one.lfn for one in spec.outputs if not one.log), None)
+    known = "{LFN}" if lfn is None else lfn.replace("{", "{{").replace("}", "}}")
+    return section.output.replace("{outLFN}", known)
 
 
 def _environment(spec: JobSpec, queue: Queue, section: EventRanges) -> dict[str, str]:

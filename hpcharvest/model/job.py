@@ -19,6 +19,16 @@ class InputFile:
     adler32: str | None = None
     dataset: str = ""
     endpoint: str = ""
+    archive: bool = False
+    """Whether it is an archive of event ranges' outputs, which lies where such outputs go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListFile:
+    """A file with a name in each line, which the payload finds in its folder."""
+
+    lfn: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +56,8 @@ class JobSpec:
     inputs: tuple[InputFile, ...] = ()
     outputs: tuple[OutputFile, ...] = ()
     """With the log, if the job has one."""
+    lists: tuple[ListFile, ...] = ()
+    """For a merge job: which members of its archives it is to merge."""
     core_count: int = 1
     memory_mb: int = 0
     disk_mb: int = 0
@@ -65,6 +77,16 @@ class JobSpec:
     def log(self) -> OutputFile | None:
         """The log tarball, if the job has one."""
         return next((one for one in self.outputs if one.log), None)
+
+    def archive(self, lfn: str, endpoint: str = "") -> OutputFile:
+        """Give an archive of event ranges as a file: it lies where the outputs are to lie that it stands for.
+
+        `endpoint`: where it is instead. A merge job has the outputs of the job whose archives it reads.
+        """
+        outputs = [one for one in self.outputs if not one.log]
+        scopes = [one.scope for one in outputs] + [one.scope for one in self.inputs]
+        there = endpoint or (outputs[0].endpoint if outputs else "")
+        return OutputFile(lfn=lfn, scope=scopes[0] if scopes else "", endpoint=there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

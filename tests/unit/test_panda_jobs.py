@@ -79,8 +79,13 @@ def test_recorded_merge_job_reads_an_archive() -> None:
             size=999,
             adler32="0badc0de",
             dataset="lab:lab.output",
+            archive=True,
         ),
     )
+    (listed,) = job.lists
+    assert listed.lfn == "inputFor_lab.HITS.1010._000001.pool.root"
+    assert len(listed.names) == 6
+    assert set(listed.names) == {f"lab.HITS.1010._000001.pool.root.1010-20-901-{n}-3" for n in range(1, 7)}
     assert job.attempt_nr == 2
     assert job.log is not None
     assert {one.endpoint for one in job.outputs} == {""}
