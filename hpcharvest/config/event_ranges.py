@@ -69,6 +69,11 @@ class EventRanges(Section):
     """Size in MB from which an archive of outputs is closed, and brought to its destination."""
     archive_age_s: PositiveSeconds = 300.0
     """Age in seconds from which it is."""
+    merge: bool = False
+    """Whether what ranges leave is merged on site, for jobs that say how (`esmergeSpec`): each merged output by a job
+    of its own in an allocation, as soon as all of its ranges are in archives at their destination."""
+    merge_partial: bool = False
+    """Whether an output of which some ranges will never finish is made of those that did; if not, it is not made."""
     objstore_id: Count = 0
     """Number of the storage element to which archives go, as PanDA counts them."""
     nodes: Count = 0
@@ -100,6 +105,23 @@ class EventRanges(Section):
         module, _, function = value.partition(":")
         if not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
             raise ValueError(f"{value!r} is not like package.module:function")
+        return value
+
+    @field_validator("merge")
+    @classmethod
+    def _members_can_be_named(cls, value: bool, info: ValidationInfo) -> bool:
+        unknown = [name for name in ("PFN", "output", "seed") if f"{{{name}}}" in info.data.get("output", "")]
+        if value and unknown:
+            raise ValueError(
+                f"merge = true, but output has {{{unknown[0]}}}, which is not known when ranges are merged"
+            )
+        return value
+
+    @field_validator("merge_partial")
+    @classmethod
+    def _partial_merge(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("merge"):
+            raise ValueError("merge_partial = true has no effect without merge = true")
         return value
 
     @field_validator("nodes_per_slot")

@@ -21,6 +21,7 @@ from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.bundles import Bundles
 from hpcharvest.engine.effects import Hands, Kind
 from hpcharvest.engine.feeding import Feeding
+from hpcharvest.engine.merging import Merged, Merging
 from hpcharvest.engine.range_book import RangeBook
 from hpcharvest.engine.range_reports import RangeReports
 from hpcharvest.engine.turn import Turn
@@ -51,6 +52,7 @@ class Staff:
     acquiring: Acquiring
     feeding: Feeding
     bundles: Bundles
+    merging: Merging
     reports: RangeReports
 
 
@@ -78,6 +80,7 @@ class EventRanges:
             events.BundleStored: staff.bundles.stored,
             events.BundleFailed: staff.bundles.store_failed,
             events.Salvaged: self._salvaged,
+            events.MergesPlanned: staff.merging.planned,
             events.RangesReported: self._reported,
             events.RangesUnreported: staff.reports.unreported,
             events.RangesUnasked: lambda event, _: staff.reports.unasked(event),
@@ -88,6 +91,7 @@ class EventRanges:
         known = [job.id for job in jobs if job.state is JobState.SERVED]
         files = self._staff.book.recover(known, allocations)
         self._staff.feeding.recover(files)
+        self._staff.merging.recover(known)
         self._staff.acquiring.recover(known, [one.job for one in database.answers.unread() if one.job is not None])
 
     def fetched(self, event: events.Fetched) -> None:
@@ -119,8 +123,10 @@ class EventRanges:
         for job in turn.mirror.served.values():
             if self._stopping(job):
                 self._staff.bundles.give_up(job, turn)
+                self._staff.merging.give_up(job, turn)
             else:
                 self._staff.feeding.feed(job, turn, more=not self._staff.acquiring.exhausted(job.id))
+                self._staff.merging.look(job)
             self._finish(job, turn)
         self._staff.reports.pick(turn)
 
@@ -143,6 +149,7 @@ class EventRanges:
     def follow(self, turn: Turn) -> None:
         """Take over what was committed. May be repeated."""
         self._staff.book.follow(turn.changes)
+        self._staff.merging.follow(turn.changes)
         for job in turn.changes.jobs.values():
             if job.state.final:
                 self._staff.acquiring.forget(job.id)
@@ -248,18 +255,23 @@ class EventRanges:
         left = book.number(job.id, RangeState.READY, RangeState.FED)
         if not self._stopping(job) and (left or not self._staff.acquiring.exhausted(job.id)):
             return
+        merged = Merged() if self._stopping(job) else self._staff.merging.look(job, over=True)
+        if merged is None:
+            return
         finished, total = book.number(job.id, RangeState.FINISHED), book.number(job.id)
         reason = served.out_of_patience(job, self._patience)
         if not reason and total and not finished:
             reason = f"none of its {total} event ranges finished"
-        logger.info("job %s: %d of %d event ranges finished, and there are no more", job.id, finished, total)
+        said = f"{finished} of {total} event ranges finished{merged.words}"
+        logger.info("job %s: %s, and there are no more", job.id, said)
         outcome = PayloadOutcome(
             result=PayloadResult.FAILED if reason else PayloadResult.DONE,
-            reason=reason or f"{finished} of {total} event ranges finished",
+            reason=reason or said,
             started_at=job.since,
             ended_at=turn.now,
         )
-        turn.tell(facts.RangesOver(job=job.id, attempt=job.attempt, outcome=outcome, at=turn.now))
+        over = facts.RangesOver(job=job.id, attempt=job.attempt, outcome=outcome, stored=merged.stored, at=turn.now)
+        turn.tell(over)
 
     def _tell_runners(self, job: Job, turn: Turn) -> None:
         """Leave notes in every allocation that does ranges of a job that is stopped."""

@@ -15,7 +15,7 @@ from hpcharvest.apps.folders import Folders
 from hpcharvest.config.event_ranges import check_template
 from hpcharvest.config.schema import EventRanges, Queue
 from hpcharvest.engine import images as containers
-from hpcharvest.engine import launch
+from hpcharvest.engine import launch, merge_jobs
 from hpcharvest.errors import JobNotUnderstood
 from hpcharvest.messenger.ranges import EventTask, PayloadKind
 from hpcharvest.model.allocation import Allocation
@@ -42,7 +42,7 @@ def why_never(spec: JobSpec, queue: Queue) -> str:
         _argv(spec, queue, section)
     except JobNotUnderstood as error:
         return str(error)
-    return ""
+    return merge_jobs.why_never(spec, queue)
 
 
 def slot(queue: Queue) -> SlotSize:

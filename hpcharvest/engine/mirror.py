@@ -83,6 +83,8 @@ class Mirror:
             queue[job.id] = job
         else:
             queue.pop(job.id, None)
+        if job.spec.merge_of is not None and job.state.final:
+            del self.jobs[job.id]  # no report of it will be settled
         if job.state is JobState.SERVED:
             self.served[job.id] = job
         else:

@@ -32,6 +32,17 @@ class ListFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MergeStep:
+    """How what event ranges leave is to be merged on site: by which program, and how many events to an output."""
+
+    transformation: str
+    job_pars: str
+    per_output: int
+    per_input: int
+    """Number of events in each input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
     """A file that the job is to leave at `endpoint` (a storage element's name; empty: the queue's default)."""
 
@@ -70,6 +81,10 @@ class JobSpec:
     processing_type: str = ""
     resource_type: str = ""
     event_service: bool = False
+    merge: MergeStep | None = None
+    """What is to be done with what its event ranges leave, if its queue merges on site."""
+    merge_of: JobId | None = None
+    """Whose outputs it merges: then it is our own, and PanDA knows nothing of it."""
     image: str = ""
     """The container image that it asks for, as the server wrote it: not checked yet; empty: none."""
 

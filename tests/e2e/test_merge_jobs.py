@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,3 +78,39 @@ def test_what_ranges_left_is_merged_by_the_job_that_follows(inside: World, scope
     wanted = [f"{lfn} {event} {event}" for lfn, *_ in files for event in range(1, RANGES // 3 + 1)]
     assert sorted(merged) == sorted(wanted)
     assert inside.books()["double_reports"] == 0
+
+
+def on_site(folder: Path, **section: object) -> Iterator[World]:
+    recipe = Recipe(nodes=2, patience=PATIENCE, payload={"event_ranges": {**SECTION, "merge": True, **section}})
+    with worlds.world(folder, recipe, {"do_range": DO_RANGE, "merge": MERGE}) as made:
+        yield made
+
+
+def order(inside: World, out: str) -> dict[str, Any]:
+    files = [inside.put_input(f"in.{n}", b"x\n") for n in range(3)]
+    step = {"transPath": "merge", "jobParameters": "@inputFor_${OUTPUT0} ${OUTPUT0}", "nEventsPerOutputFile": 5}
+    job = worlds.job("", transformation="do_range", inputs=files, outputs=[out], log=None)
+    return {**job, "esmergeSpec": step, "nEventsPerInputFile": 10}
+
+
+def merged(inside: World, out: str) -> dict[int, list[str]]:
+    found = (inside.outputs / SCOPE).glob(f"{out}._*")
+    return {int(one.name[-6:]): one.read_text().splitlines() for one in found}
+
+
+def test_what_ranges_left_is_merged_on_site(tmp_path: Path) -> None:
+    out = "HITS.1.root"
+    with contextlib.contextmanager(on_site)(tmp_path) as inside:
+        job = order(inside, out)
+        with Controller(inside):
+            inside.submit_events(job, RANGES)
+            over = worlds.until_all_over(inside)
+        assert over == {job["PandaID"]: "finished"}, worlds.log_of(inside)
+        assert merged(inside, out) == {
+            2 * n + half + 1: [f"in.{n} {event} {event}" for event in range(5 * half + 1, 5 * half + 6)]
+            for n in range(3)
+            for half in range(2)
+        }
+        told = json.loads(worlds.server_job(inside, job["PandaID"])["output_report"])
+        assert set(told) == {f"{out}._{n:06d}" for n in range(1, 7)}
+        assert inside.books()["double_reports"] == 0

@@ -8,15 +8,16 @@ from typing import Any
 
 from hpcharvest.errors import AnswerNotUnderstood, JobError, JobNotUnderstood
 from hpcharvest.model.ids import JobId
-from hpcharvest.model.job import InputFile, JobSpec, ListFile, OutputFile
+from hpcharvest.model.job import InputFile, JobSpec, ListFile, MergeStep, OutputFile
 from hpcharvest.panda.wire.envelope import decode_envelope, excerpt
-from hpcharvest.panda.wire.fields import Fields
+from hpcharvest.panda.wire.fields import NOTHING, Fields
 
 MAX_JOB_BYTES = 16 * 2**20
 """How long any one text of a job may be, if nothing else is configured (jobPars of 10 MB have been seen)."""
 
 _LONGEST_REFUSAL = 4096
 _ZIPPED = "zip://"
+_MERGE = "esmergeSpec"
 _NO_STORAGE = "PANDA_UNDEFINED2"
 """What the server gives as the endpoint of a site of which it knows none."""
 _ADLER32 = re.compile(r"ad:([0-9a-fA-F]{1,8})", re.ASCII)
@@ -134,6 +135,7 @@ def decode_job(raw: Any, *, max_bytes: int = MAX_JOB_BYTES) -> JobSpec:
         processing_type=fields.text("processingType"),
         resource_type=fields.text("resource_type"),
         event_service=fields.flag("eventService"),
+        merge=_merge_step(fields, raw, max_bytes),
         image=fields.optional("container_name"),
     )
 
@@ -198,6 +200,22 @@ def _lists(fields: Fields) -> tuple[ListFile, ...]:
     return tuple(
         ListFile(lfn=fields.name("writeToFile", lfn), names=tuple(filter(None, names.split(","))))
         for lfn, _, names in parts
+    )
+
+
+def _merge_step(fields: Fields, raw: dict[str, Any], max_bytes: int) -> MergeStep | None:
+    """Read how event ranges' outputs are to be merged on site. Source: the keys that Raythena reads."""
+    found = raw.get(_MERGE, "")
+    if found in {"", NOTHING} if isinstance(found, str) else found is None:
+        return None
+    if not isinstance(found, dict):
+        fields.fail(_MERGE, found, "a dictionary")
+    inner = Fields(found, owner=f"{fields.owner}: {_MERGE}", max_bytes=max_bytes)
+    return MergeStep(
+        transformation=inner.text("transPath"),
+        job_pars=inner.text("jobParameters"),
+        per_output=inner.number("nEventsPerOutputFile", least=1, nothing=None),
+        per_input=fields.number("nEventsPerInputFile", least=1, nothing=None),
     )
 
 
