@@ -126,7 +126,6 @@ class EventRanges:
                 self._staff.merging.give_up(job, turn)
             else:
                 self._staff.feeding.feed(job, turn, more=not self._staff.acquiring.exhausted(job.id))
-                self._staff.merging.look(job)
             self._finish(job, turn)
         self._staff.reports.pick(turn)
 
@@ -247,16 +246,10 @@ class EventRanges:
                     turn.tell(facts.Served(job=job.id, attempt=Attempt(job.attempt + 1), at=turn.now))
 
     def _finish(self, job: Job, turn: Turn) -> None:
-        """End a job of which nothing is left: neither here, nor with PanDA, nor to be told."""
-        book, changes = self._staff.book, turn.changes
-        unsettled = changes.new_ranges or changes.outcomes or changes.feeds or changes.released or changes.bundles
-        if unsettled or book.open_bundles(job.id) or turn.job(job.id) is not job:
-            return
-        left = book.number(job.id, RangeState.READY, RangeState.FED)
-        if not self._stopping(job) and (left or not self._staff.acquiring.exhausted(job.id)):
-            return
-        merged = Merged() if self._stopping(job) else self._staff.merging.look(job, over=True)
-        if merged is None:
+        """End a job of which nothing is left: neither here, nor with PanDA, nor to be told, nor to be merged."""
+        book, over = self._staff.book, self._over(job, turn)
+        merged = Merged() if self._stopping(job) else self._staff.merging.look(job, over=over)
+        if merged is None or not over:
             return
         finished, total = book.number(job.id, RangeState.FINISHED), book.number(job.id)
         reason = served.out_of_patience(job, self._patience)
@@ -270,8 +263,17 @@ class EventRanges:
             started_at=job.since,
             ended_at=turn.now,
         )
-        over = facts.RangesOver(job=job.id, attempt=job.attempt, outcome=outcome, stored=merged.stored, at=turn.now)
-        turn.tell(over)
+        fact = facts.RangesOver(job=job.id, attempt=job.attempt, outcome=outcome, stored=merged.stored, at=turn.now)
+        turn.tell(fact)
+
+    def _over(self, job: Job, turn: Turn) -> bool:
+        """Whether no range of a job will finish any more, and PanDA knows of all that did."""
+        book, changes = self._staff.book, turn.changes
+        unsettled = changes.new_ranges or changes.outcomes or changes.feeds or changes.released or changes.bundles
+        if unsettled or book.open_bundles(job.id) or turn.job(job.id) is not job:
+            return False
+        left = book.number(job.id, RangeState.READY, RangeState.FED)
+        return self._stopping(job) or not (left or not self._staff.acquiring.exhausted(job.id))
 
     def _tell_runners(self, job: Job, turn: Turn) -> None:
         """Leave notes in every allocation that does ranges of a job that is stopped."""

@@ -156,9 +156,8 @@ class Merging:
         runs[job.id] = Run(job.id, job.state, bool(job.kill_requested), job.stored)
 
     def _ask(self, job: Job, cut: Cut, section: EventRanges, *, over: bool) -> None:
-        soon = over and job.id not in self._short and job.id not in self._due
         key = ("merge", job.id)
-        if self._hands.holds(key) or (self._clock.steady() < self._due.get(job.id, 0.0) and not soon):
+        if self._hands.holds(key) or self._clock.steady() < self._due.get(job.id, 0.0):
             return
         settled = {
             lfn for lfn, runs in self._runs.get(job.id, {}).items() if not _last(runs).failed or len(runs) >= TRIES
