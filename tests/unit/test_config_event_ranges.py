@@ -30,6 +30,8 @@ def test_the_configuration_knows_the_kinds_and_placeholders_that_the_runner_know
         ({"arguments": ("{PFN!r}",)}, "placeholder that is none"),
         ({"arguments": ("{PFN",)}, "expected '}'"),
         ({"output": "a/{eventRangeID}"}, "no plain name"),
+        ({"output": "{LFN}.{seed}", "merge": True}, "output has {seed}"),
+        ({"merge_partial": True}, "no effect without merge"),
         ({"arguments": ["{outLFN}"]}, "has a placeholder that is none"),
         ({"callable": "x:y"}, "without kind"),
         ({"kind": "callable", "callable": "no function"}, "is not like"),

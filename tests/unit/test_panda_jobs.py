@@ -10,7 +10,7 @@ import pytest
 
 from hpcharvest.errors import AnswerNotUnderstood, JobNotUnderstood, ServerRefused, UnsafeName
 from hpcharvest.model.ids import JobId
-from hpcharvest.model.job import InputFile, JobSpec, OutputFile
+from hpcharvest.model.job import InputFile, JobSpec, MergeStep, OutputFile
 from hpcharvest.panda.wire import decode_job, decode_jobs, encode_acquire, no_jobs_in
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "panda"
@@ -283,3 +283,36 @@ def test_request_has_no_key_without_a_value() -> None:
         "scheduler_id": "harvester-h",
         "harvester_id": "h",
     }
+
+
+STEP = {"transPath": "HITSMerge_tf.py", "jobParameters": "--x", "nEventsPerOutputFile": 1000}
+
+
+def with_merge_step(step: Any, events: Any = "500") -> dict[str, Any]:
+    (raw,) = json.loads((RECORDINGS / "merge.txt").read_bytes().partition(b"\n")[2])["data"]["jobs"]
+    return {**raw, "esmergeSpec": step, "nEventsPerInputFile": events}
+
+
+def test_a_job_may_say_how_it_is_merged_on_site() -> None:
+    expected = MergeStep(transformation="HITSMerge_tf.py", job_pars="--x", per_output=1000, per_input=500)
+    assert decode_job(with_merge_step(STEP)).merge == expected
+
+
+@pytest.mark.parametrize("nothing", ["NULL", "", None])
+def test_or_it_does_not(nothing: Any) -> None:
+    assert decode_job(with_merge_step(nothing, "NULL")).merge is None
+
+
+@pytest.mark.parametrize(
+    ("step", "events", "words"),
+    [
+        ("merge it", 500, "expected a dictionary"),
+        ([], 500, "expected a dictionary"),
+        (STEP | {"nEventsPerOutputFile": 0}, 500, "nEventsPerOutputFile"),
+        ({"transPath": "x"}, 500, "'jobParameters' is missing"),
+        (STEP, "NULL", "nEventsPerInputFile"),
+    ],
+)
+def test_a_merge_step_that_cannot_be_understood_is_told_with_its_key(step: Any, events: Any, words: str) -> None:
+    with pytest.raises(JobNotUnderstood, match=words):
+        decode_job(with_merge_step(step, events))
