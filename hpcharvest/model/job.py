@@ -39,7 +39,7 @@ class MergeStep:
     job_pars: str
     per_output: int
     per_input: int
-    """Number of events in each input."""
+    """Number of events in each input; 0: nothing was said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

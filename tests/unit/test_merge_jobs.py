@@ -91,6 +91,7 @@ def test_nothing_is_cut_where_nothing_is_to_be_merged(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"merge": replace(STEP, per_output=3)}, "has to divide"),
+        ({"merge": replace(STEP, per_input=0)}, "has to divide"),
         ({"outputs": SPEC.outputs[:1]}, "has no output that it is to be merged into"),
         ({"merge": replace(STEP, transformation="../sh")}, "no plain name of a program"),
         ({"merge": replace(STEP, job_pars="'")}, "cannot be split into words"),

@@ -298,6 +298,14 @@ def test_a_job_may_say_how_it_is_merged_on_site() -> None:
     assert decode_job(with_merge_step(STEP)).merge == expected
 
 
+def test_who_does_not_merge_needs_no_number_of_events_in_an_input() -> None:
+    raw = with_merge_step(STEP, "NULL")
+    for told in (raw, {key: value for key, value in raw.items() if key != "nEventsPerInputFile"}):
+        step = decode_job(told).merge
+        assert step is not None
+        assert step.per_input == 0
+
+
 @pytest.mark.parametrize("nothing", ["NULL", "", None])
 def test_or_it_does_not(nothing: Any) -> None:
     assert decode_job(with_merge_step(nothing, "NULL")).merge is None
@@ -310,7 +318,7 @@ def test_or_it_does_not(nothing: Any) -> None:
         ([], 500, "expected a dictionary"),
         (STEP | {"nEventsPerOutputFile": 0}, 500, "nEventsPerOutputFile"),
         ({"transPath": "x"}, 500, "'jobParameters' is missing"),
-        (STEP, "NULL", "nEventsPerInputFile"),
+        (STEP, "many", "nEventsPerInputFile"),
     ],
 )
 def test_a_merge_step_that_cannot_be_understood_is_told_with_its_key(step: Any, events: Any, words: str) -> None:

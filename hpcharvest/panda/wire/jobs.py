@@ -17,7 +17,7 @@ MAX_JOB_BYTES = 16 * 2**20
 
 _LONGEST_REFUSAL = 4096
 _ZIPPED = "zip://"
-_MERGE = "esmergeSpec"
+_MERGE, _PER_INPUT = "esmergeSpec", "nEventsPerInputFile"
 _NO_STORAGE = "PANDA_UNDEFINED2"
 """What the server gives as the endpoint of a site of which it knows none."""
 _ADLER32 = re.compile(r"ad:([0-9a-fA-F]{1,8})", re.ASCII)
@@ -215,7 +215,7 @@ def _merge_step(fields: Fields, raw: dict[str, Any], max_bytes: int) -> MergeSte
         transformation=inner.text("transPath"),
         job_pars=inner.text("jobParameters"),
         per_output=inner.number("nEventsPerOutputFile", least=1, nothing=None),
-        per_input=fields.number("nEventsPerInputFile", least=1, nothing=None),
+        per_input=fields.number(_PER_INPUT) if _PER_INPUT in raw else 0,
     )
 
 
