@@ -59,6 +59,8 @@ def merge_spec(spec: JobSpec, group: Group, bundles: Mapping[str, Bundle], secti
         raise ValueError(f"job {spec.panda_id} is not to be merged")
     lfn = name(spec, group.output)
     inputs = tuple(_input(bundles[archive], promised) for archive in group.archives)
+    files = {one.lfn: one for one in spec.inputs}
+    names = tuple(_member(one, files[one.lfn], spec, section) for one in group.pieces)
     return JobSpec(
         panda_id=JobId(0),
         attempt_nr=spec.attempt_nr,
@@ -66,7 +68,7 @@ def merge_spec(spec: JobSpec, group: Group, bundles: Mapping[str, Bundle], secti
         job_pars=step.job_pars.replace(OUTPUT, lfn),
         inputs=inputs,
         outputs=(replace(promised, lfn=lfn),),
-        lists=(ListFile(lfn=f"{LIST}{lfn}", names=tuple(_member(one, spec, section) for one in group.pieces)),),
+        lists=(ListFile(lfn=f"{LIST}{lfn}", names=names),),
         core_count=spec.core_count,
         memory_mb=spec.memory_mb,
         disk_mb=spec.disk_mb,
@@ -90,9 +92,8 @@ def _input(bundle: Bundle, promised: OutputFile) -> InputFile:
     return InputFile(lfn=bundle.archive, scope=promised.scope, size=bundle.size, adler32=bundle.adler32, archive=True)
 
 
-def _member(piece: Piece, spec: JobSpec, section: EventRanges) -> str:
+def _member(piece: Piece, file: InputFile, spec: JobSpec, section: EventRanges) -> str:
     """Name a range's output in its archive, as its runner did."""
-    file = next(one for one in spec.inputs if one.lfn == piece.lfn)
     promised = _output(spec)
     return section.output.format(
         outLFN=promised.lfn if promised else piece.lfn,

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from hpcharvest.model.request import Verb
+from hpcharvest.model.states import JobState
 from hpcharvest.sandbox.world import SCOPE, Recipe, World
 from tests import worlds
 from tests.worlds import Controller
@@ -25,8 +27,10 @@ echo "$1 $2 $3" >"$4"
 MERGE = """\
 #!/usr/bin/env python3
 # Opens the archives that lie in its folder, and puts the members of a list together: MERGE @LIST OUTPUT.
-import os, pathlib, sys, tarfile
+import os, pathlib, sys, tarfile, time
 
+while os.path.exists(os.environ["TALLY"] + ".hold"):
+    time.sleep(0.1)
 bad = pathlib.Path(f"{os.environ['TALLY']}.once.{sys.argv[2]}")
 if bad.exists():  # it fails as often as there are lines
     lines = bad.read_text().splitlines()
@@ -161,6 +165,24 @@ def test_a_merge_that_fails_is_tried_again_and_given_up_alone(tmp_path: Path, ti
         expected = {number: lines for number, lines in wanted().items() if made or number != 2}
         assert merged(inside) == expected
         assert_reported(inside, job, expected)
+
+
+def test_with_a_job_that_is_killed_its_merges_stop(tmp_path: Path) -> None:
+    with on_site(tmp_path) as (inside, job), Controller(inside):
+        (tmp_path / "tally.hold").touch()
+        inside.submit_events(job, RANGES)
+        worlds.eventually(lambda: "is merged by our own job" in worlds.log_of(inside), lambda: worlds.log_of(inside))
+        with worlds.database(inside) as opened:
+
+            def runs() -> list[JobState]:
+                return [one.state for one in opened.jobs.page(after=2**62 - 1)]
+
+            worlds.eventually(lambda: JobState.RUNNING in runs(), lambda: worlds.log_of(inside))
+            opened.inbox.add(Verb.KILL_JOB, job["PandaID"], "somebody", 1.0)
+            assert worlds.until_all_over(inside) == {job["PandaID"]: "failed"}, worlds.log_of(inside)
+            worlds.eventually(lambda: set(runs()) == {JobState.CANCELLED}, lambda: worlds.log_of(inside))
+            worlds.eventually(lambda: not opened.allocations.live(), "its allocations end", 60)
+        assert merged(inside) == {}
 
 
 def test_a_controller_that_is_killed_merges_nothing_twice(tmp_path: Path) -> None:
