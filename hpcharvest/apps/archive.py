@@ -26,10 +26,7 @@ class ArchiveTicket:
     @property
     def file(self) -> OutputFile:
         """The archive as an output of its job: with the scope, and at the place, of the outputs that it stands for."""
-        outputs = [one for one in self.ticket.spec.outputs if not one.log]
-        scopes = [one.scope for one in outputs] + [one.scope for one in self.ticket.spec.inputs]
-        endpoint = outputs[0].endpoint if outputs else ""
-        return OutputFile(lfn=self.bundle.archive, scope=scopes[0] if scopes else "", endpoint=endpoint)
+        return self.ticket.spec.archive(self.bundle.archive)
 
 
 def archived(archive: ArchiveTicket, staged: None) -> Moved:

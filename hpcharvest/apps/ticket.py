@@ -54,6 +54,13 @@ class Ticket:
         """PanDA's PandaID."""
         return self.spec.panda_id
 
+    def source(self, file: InputFile) -> str:
+        """Give the URL from which an input comes: an archive, from where an event-service job's archives go."""
+        if not file.archive:
+            return self.storage.source(file)
+        endpoint = file.endpoint if file.endpoint in self.storage.endpoints else ""
+        return self.storage.destination(self.spec.archive(file.lfn, endpoint))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:

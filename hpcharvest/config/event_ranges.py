@@ -17,14 +17,18 @@ RANGE_PLACEHOLDERS = (
 """What the runner fills in; a test compares it with the runner's own list."""
 
 
-def check_template(word: str) -> str:
-    """Return a word; ValueError if it has a brace that is not closed, or a placeholder that the runner does not know.
+OUTPUT_PLACEHOLDERS = (*RANGE_PLACEHOLDERS, "outLFN")
+"""What an output's name may have: `outLFN`, the first output of the job, is the same for all of its ranges."""
+
+
+def check_template(word: str, placeholders: tuple[str, ...] = RANGE_PLACEHOLDERS) -> str:
+    """Return a word; ValueError if it has a brace that is not closed, or a placeholder that is none of these.
 
     As on the nodes, doubled braces mean braces, and nothing may be done to a value on the way.
     """
     for _, name, spec, conversion in string.Formatter().parse(word):
-        if name is not None and (name not in RANGE_PLACEHOLDERS or spec or conversion):
-            known = ", ".join(f"{{{one}}}" for one in RANGE_PLACEHOLDERS)
+        if name is not None and (name not in placeholders or spec or conversion):
+            known = ", ".join(f"{{{one}}}" for one in placeholders)
             raise ValueError(f"{word!r} has a placeholder that is none; there are {known}")
     return word
 
@@ -44,9 +48,10 @@ class EventRanges(Section):
     """Further arguments after the job's own; they, and the job's own, may have {eventRangeID}, {startEvent},
     {lastEvent}, {LFN}, {GUID}, {scope}, {PFN} (the input's path), {output} (where the output is to be left), {seed}
     (the same for the same range always), {PandaID} and {taskID}."""
-    output: Text = "{LFN}.{eventRangeID}"
-    """The plain name of a range's output in its archive, with the same placeholders except paths; {eventRangeID} has
-    to be in it, so that no two have the same name."""
+    output: Text = "{outLFN}.{eventRangeID}"
+    """The plain name of a range's output in its archive, with the same placeholders except paths, and {outLFN}: the
+    name of the job's own output, or {LFN} if it has none. {eventRangeID} has to be in it, so that no two have the same
+    name. PanDA's merge jobs look for what is set here by default."""
     nodes_per_slot: PositiveCount = 1
     """Number of nodes that a range needs: more than 1 for kind `mpi` alone."""
     cores: PositiveCount = 1
@@ -67,6 +72,11 @@ class EventRanges(Section):
     """Size in MB from which an archive of outputs is closed, and brought to its destination."""
     archive_age_s: PositiveSeconds = 300.0
     """Age in seconds from which it is."""
+    merge: bool = False
+    """Whether what ranges leave is merged on site, for jobs that say how (`esmergeSpec`): each merged output by a job
+    of its own in an allocation, as soon as all of its ranges are in archives at their destination."""
+    merge_partial: bool = False
+    """Whether an output of which some ranges will never finish is made of those that did; if not, it is not made."""
     objstore_id: Count = 0
     """Number of the storage element to which archives go, as PanDA counts them."""
     nodes: Count = 0
@@ -86,7 +96,7 @@ class EventRanges(Section):
     def _output_is_a_name(cls, value: str) -> str:
         if "/" in value:
             raise ValueError(f"{value!r} is no plain name: outputs have no folders in their archive")
-        names = {name for _, name, _, _ in string.Formatter().parse(check_template(value))}
+        names = {name for _, name, _, _ in string.Formatter().parse(check_template(value, OUTPUT_PLACEHOLDERS))}
         for path in ("PFN", "output"):
             if path in names:
                 raise ValueError(f"{value!r} is no plain name, as {{{path}}} is a path")
@@ -113,6 +123,23 @@ class EventRanges(Section):
     def _ranks_by_mpi(cls, value: int, info: ValidationInfo) -> int:
         if value and info.data.get("kind") != "mpi":
             raise ValueError(f'ranks_per_node = {value} has no effect without kind = "mpi"')
+        return value
+
+    @field_validator("merge")
+    @classmethod
+    def _members_can_be_named(cls, value: bool, info: ValidationInfo) -> bool:
+        unknown = [name for name in ("PFN", "output", "seed") if f"{{{name}}}" in info.data.get("output", "")]
+        if value and unknown:
+            raise ValueError(
+                f"merge = true, but output has {{{unknown[0]}}}, which is not known when ranges are merged"
+            )
+        return value
+
+    @field_validator("merge_partial")
+    @classmethod
+    def _partial_merge(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("merge"):
+            raise ValueError("merge_partial = true has no effect without merge = true")
         return value
 
     @field_validator("nodes_per_slot")

@@ -21,6 +21,7 @@ from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.bundles import Bundles
 from hpcharvest.engine.effects import Hands, Kind
 from hpcharvest.engine.feeding import Feeding
+from hpcharvest.engine.merging import Merged, Merging
 from hpcharvest.engine.range_book import RangeBook
 from hpcharvest.engine.range_reports import RangeReports
 from hpcharvest.engine.turn import Turn
@@ -51,6 +52,7 @@ class Staff:
     acquiring: Acquiring
     feeding: Feeding
     bundles: Bundles
+    merging: Merging
     reports: RangeReports
 
 
@@ -78,6 +80,7 @@ class EventRanges:
             events.BundleStored: staff.bundles.stored,
             events.BundleFailed: staff.bundles.store_failed,
             events.Salvaged: staff.bundles.salvaged,
+            events.MergesPlanned: staff.merging.planned,
             events.RangesReported: self._reported,
             events.RangesUnreported: staff.reports.unreported,
             events.RangesUnasked: lambda event, _: staff.reports.unasked(event),
@@ -88,6 +91,7 @@ class EventRanges:
         known = [job.id for job in jobs if job.state is JobState.SERVED]
         files = self._staff.book.recover(known, allocations)
         self._staff.feeding.recover(files)
+        self._staff.merging.recover(known)
         self._staff.acquiring.recover(known, [one.job for one in database.answers.unread() if one.job is not None])
 
     def fetched(self, event: events.Fetched) -> None:
@@ -119,7 +123,9 @@ class EventRanges:
         for job in turn.mirror.served.values():
             if job.kill_requested:
                 self._staff.bundles.give_up(job, turn)
-            elif not self._stopping(job):
+            if self._stopping(job):
+                self._staff.merging.give_up(job, turn)
+            else:
                 self._staff.feeding.feed(job, turn, more=not self._staff.acquiring.exhausted(job.id))
             self._finish(job, turn)
         self._staff.reports.pick(turn)
@@ -144,6 +150,7 @@ class EventRanges:
     def follow(self, turn: Turn) -> None:
         """Take over what was committed. May be repeated."""
         self._staff.book.follow(turn.changes)
+        self._staff.merging.follow(turn.changes)
         for job in turn.changes.jobs.values():
             if job.state.final:
                 self._staff.acquiring.forget(job.id)
@@ -247,28 +254,36 @@ class EventRanges:
                 turn.tell(facts.Served(job=job.id, attempt=Attempt(job.attempt + 1), at=turn.now))
 
     def _finish(self, job: Job, turn: Turn) -> None:
-        """End a job of which nothing is left: neither here, nor with PanDA, nor to be told."""
-        book, changes = self._staff.book, turn.changes
-        moved = {one.job for one in changes.new_ranges} | {one.job for one in changes.outcomes}
-        moved |= {one.job for one in changes.feeds} | {one.job for one in changes.bundles.values()}
-        unsettled = changes.released or job.id in moved or book.open_bundles(job.id)
-        if unsettled or turn.job(job.id) is not job:
-            return
-        left = book.number(job.id, RangeState.READY, RangeState.FED)
-        if not self._stopping(job) and (left or not self._staff.acquiring.exhausted(job.id)):
+        """End a job of which nothing is left: neither here, nor with PanDA, nor to be told, nor to be merged."""
+        book, over = self._staff.book, self._over(job, turn)
+        merged = Merged() if self._stopping(job) else self._staff.merging.look(job, over=over)
+        if merged is None or not over:
             return
         finished, total = book.number(job.id, RangeState.FINISHED), book.number(job.id)
         reason = served.out_of_patience(job, self._patience)
         if not reason and total and not finished:
             reason = f"none of its {total} event ranges finished"
-        logger.info("job %s: %d of %d event ranges finished, and there are no more", job.id, finished, total)
+        said = f"{finished} of {total} event ranges finished{merged.words}"
+        logger.info("job %s: %s, and there are no more", job.id, said)
         outcome = PayloadOutcome(
             result=PayloadResult.FAILED if reason else PayloadResult.DONE,
-            reason=reason or f"{finished} of {total} event ranges finished",
+            reason=reason or said,
             started_at=job.since,
             ended_at=turn.now,
         )
-        turn.tell(facts.RangesOver(job=job.id, attempt=job.attempt, outcome=outcome, at=turn.now))
+        fact = facts.RangesOver(job=job.id, attempt=job.attempt, outcome=outcome, stored=merged.stored, at=turn.now)
+        turn.tell(fact)
+
+    def _over(self, job: Job, turn: Turn) -> bool:
+        """Whether no range of a job will finish any more, and PanDA knows of all that did."""
+        book, changes = self._staff.book, turn.changes
+        moved = {one.job for one in changes.new_ranges} | {one.job for one in changes.outcomes}
+        moved |= {one.job for one in changes.feeds} | {one.job for one in changes.bundles.values()}
+        unsettled = changes.released or job.id in moved or book.open_bundles(job.id)
+        if unsettled or turn.job(job.id) is not job:
+            return False
+        left = book.number(job.id, RangeState.READY, RangeState.FED)
+        return self._stopping(job) or not (left or not self._staff.acquiring.exhausted(job.id))
 
     def _tell_runners(self, turn: Turn) -> None:
         """Leave notes in every allocation that runs, about those of its jobs whose ranges nobody wants any more.

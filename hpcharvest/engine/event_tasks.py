@@ -15,7 +15,7 @@ from hpcharvest.apps.folders import Folders
 from hpcharvest.config.event_ranges import check_template
 from hpcharvest.config.schema import EventRanges, Queue
 from hpcharvest.engine import images as containers
-from hpcharvest.engine import launch
+from hpcharvest.engine import launch, merge_jobs
 from hpcharvest.errors import JobNotUnderstood
 from hpcharvest.messenger.ranges import EventTask, PayloadKind
 from hpcharvest.model.allocation import Allocation
@@ -45,7 +45,7 @@ def why_never(spec: JobSpec, queue: Queue) -> str:
         _argv(spec, queue, section)
     except JobNotUnderstood as error:
         return str(error)
-    return ""
+    return merge_jobs.why_never(spec, queue)
 
 
 def slot(queue: Queue) -> SlotSize:
@@ -97,7 +97,7 @@ def event_task(
         kind=PayloadKind(section.kind),
         argv=whole,
         folder=str(folders.served(job.id, allocation.id)),
-        output=section.output,
+        output=_output(spec, section),
         env=_environment(spec, queue, section),
         inputs={file.lfn: str(inputs / file.lfn) for file in spec.inputs},
         scratch=queue.site.nodes.scratch,
@@ -129,6 +129,13 @@ def range_s(queue: Queue, pace: float) -> float:
     """Say how many seconds a range takes: as those that were done did (`pace`), or, before any was, as configured."""
     section = queue.payload.event_ranges or EventRanges()
     return pace or ceil(section.expected_range_s * queue.site.allocation.walltime_factor)
+
+
+def _output(spec: JobSpec, section: EventRanges) -> str:
+    """Give the template of outputs' names, as the runner knows it."""
+    lfn = next((one.lfn for one in spec.outputs if not one.log), None)
+    known = "{LFN}" if lfn is None else lfn.replace("{", "{{").replace("}", "}}")
+    return section.output.replace("{outLFN}", known)
 
 
 def _environment(spec: JobSpec, queue: Queue, section: EventRanges) -> dict[str, str]:

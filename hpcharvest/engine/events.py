@@ -9,6 +9,7 @@ from hpcharvest.errors import HarvestError
 from hpcharvest.messenger.protocol import Record, Segment
 from hpcharvest.model.facts import Fact
 from hpcharvest.model.ids import AllocationId, BundleId, JobId
+from hpcharvest.model.job import JobSpec
 from hpcharvest.panda.client import UpdateAnswer
 from hpcharvest.providers.dialect import BatchStatus
 from hpcharvest.store.changes import Answer
@@ -154,6 +155,20 @@ class RangesUnasked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MergesPlanned:
+    """What ranges of a job left was looked through for what can be merged.
+
+    `specs`: jobs that are to be, without a number; `short`: by name, how many events an output lacks for good.
+    """
+
+    job: JobId
+    specs: tuple[JobSpec, ...]
+    short: dict[str, int]
+    over: bool
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentArrived:
     """The next segment of an allocation's journal was read."""
 
@@ -209,6 +224,7 @@ Event = (
     | RangesReported
     | RangesUnreported
     | RangesUnasked
+    | MergesPlanned
     | SegmentArrived
     | StraysSeen
     | DagEnded

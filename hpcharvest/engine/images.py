@@ -76,7 +76,7 @@ def wrap(argv: tuple[str, ...], job: Job, queue: Queue, folders: Folders, images
     inside = containers.Inside(
         image=images[name],
         folder=str(folders.attempt(job.id, job.attempt)),
-        reads=_reads(program, folders.inputs(job.id) if job.spec.inputs else None),
+        reads=_reads(program, folders.inputs(job.id) if job.spec.inputs or job.spec.lists else None),
         variables=(MARK_VARIABLE, *payload.environment, *([GPU_VARIABLES[vendor]] if vendor else ())),
         mpi=payload.mpi,
         gpu_vendor=vendor,

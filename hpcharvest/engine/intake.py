@@ -75,6 +75,11 @@ class Intake:
         ]
         return float("inf") if self.stopped else min(asking, default=float("inf"))
 
+    def begun(self, queue: str) -> None:
+        """Note that there is a job of our own in this queue."""
+        if queue in self._held:
+            self._held[queue] += 1
+
     def finished(self, queue: str) -> None:
         """Note that a job of this queue came to its end."""
         if queue in self._held:

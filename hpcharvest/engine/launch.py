@@ -150,7 +150,7 @@ def task(job: Job, queue: Queue, folders: Folders, images: Mapping[str, str]) ->
         engine_failure=containers.failure(job, queue),
         env=dict(queue.payload.environment),
         folder=str(folders.attempt(job.id, job.attempt)),
-        links={file.lfn: str(inputs / file.lfn) for file in spec.inputs},
+        links={lfn: str(inputs / lfn) for lfn in _staged(spec)},
         nodes=room.nodes,
         cores=room.cores,
         memory_mb=room.memory_mb,
@@ -161,6 +161,10 @@ def task(job: Job, queue: Queue, folders: Folders, images: Mapping[str, str]) ->
         mpi=mpi,
         ranks_per_node=per_node,
     )
+
+
+def _staged(spec: JobSpec) -> list[str]:
+    return [one.lfn for one in spec.inputs] + [one.lfn for one in spec.lists]
 
 
 def manifest(

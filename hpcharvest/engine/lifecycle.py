@@ -110,7 +110,8 @@ def _ranges_over(job: Job, fact: facts.RangesOver, patience: Patience) -> Job:
         return _cancelled(replace(job, outcome=fact.outcome), fact.at, job.kill_requested)
     error, code = _PAYLOAD_ERRORS[fact.outcome.result]
     code = LOST_CODE if served.out_of_patience(job, patience) else code
-    return _go(job, JobState.RAN, fact.at, outcome=fact.outcome, error=error and fact.outcome.reason, error_code=code)
+    error = error and fact.outcome.reason
+    return _go(job, JobState.RAN, fact.at, outcome=fact.outcome, stored=fact.stored, error=error, error_code=code)
 
 
 def _payload_started(job: Job, fact: facts.PayloadStarted, _: Patience) -> Job:
@@ -184,10 +185,10 @@ def _refused(job: Job, at: float, reason: str, patience: Patience) -> Job:
 def _staged_out(job: Job, fact: facts.StagedOut, _: Patience) -> Job:
     if job.state is not JobState.RAN or fact.attempt != job.attempt or job.outcome is None:
         return job
-    good = job.outcome.result is PayloadResult.DONE
-    if not good:
-        return _go(job, JobState.FAILED, fact.at, stored=fact.stored)
-    return _go(job, JobState.FINISHED, fact.at, stored=fact.stored, error="", error_code=0)
+    stored = (*job.stored, *fact.stored)
+    if job.outcome.result is not PayloadResult.DONE:
+        return _go(job, JobState.FAILED, fact.at, stored=stored)
+    return _go(job, JobState.FINISHED, fact.at, stored=stored, error="", error_code=0)
 
 
 def _stage_failed(job: Job, fact: facts.StageFailed, patience: Patience) -> Job:
@@ -222,8 +223,7 @@ def _unfit(job: Job, fact: facts.Unfit, _: Patience) -> Job:
 
 
 def _retry_asked(job: Job, fact: facts.RetryAsked, _: Patience) -> Job:
-    waiting = job.not_before > fact.at
-    return replace(job, not_before=0.0, tries=0) if waiting else job
+    return replace(job, not_before=0.0, tries=0) if job.not_before > fact.at else job
 
 
 _JOB_RULES: dict[type[facts.JobFact], Callable[[Job, Any, Patience], Job]] = {

@@ -206,6 +206,9 @@ class Loop:
         self._patiently(lambda: self._crew.database.commit(turn.changes))
         self._crew.mirror.follow(turn.changes)
         self._patiently(lambda: self._crew.ranges.follow(turn))
+        for job in turn.changes.new_jobs.values():
+            if job.spec.merge_of is not None:
+                self._crew.intake.begun(job.queue)
         for job in turn.changes.jobs.values():
             if job.state.final:
                 self._crew.intake.finished(job.queue)

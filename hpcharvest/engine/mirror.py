@@ -84,6 +84,8 @@ class Mirror:
         _keep(self.queued.setdefault(job.queue, {}), job, here=queued and not events)
         _keep(self.unserved, job, here=queued and events)
         _keep(self.served, job, here=job.state is JobState.SERVED)
+        if job.spec.merge_of is not None and job.state.final:
+            del self.jobs[job.id]  # no report of it will be settled
 
     def _forget(self, job_id: JobId) -> None:
         """Let go of a job that is over, or waits in the database, and of which PanDA knows."""

@@ -19,6 +19,7 @@ from hpcharvest.engine.effects import Hands
 from hpcharvest.engine.event_ranges import EventRanges, Staff
 from hpcharvest.engine.events import Event
 from hpcharvest.engine.feeding import Feeding
+from hpcharvest.engine.merging import Merging
 from hpcharvest.engine.range_book import RangeBook
 from hpcharvest.engine.range_reports import RangeReports
 from hpcharvest.engine.sweeper import Sweeper
@@ -51,12 +52,14 @@ def event_ranges(
     """Make the crew member. `start` gives an archive's DAG to Parsl."""
     book = RangeBook(database)
     always: dict[str, Any] = {"configuration": configuration, "hands": hands, "events": events, "clock": clock}
+    merging = Merging(**always, database=database)
     bundles = Bundles(**always, database=database, folders=folders, book=book, start=start, salvage=salvaging)
     staff = Staff(
         book=book,
         acquiring=Acquiring(**always, client=client),
         feeding=Feeding(**always, database=database, folders=folders, book=book),
         bundles=bundles,
+        merging=merging,
         reports=RangeReports(
             **always,
             client=client,

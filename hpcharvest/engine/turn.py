@@ -150,6 +150,8 @@ class Turn:
             self._owe(job)
 
     def _owe(self, job: Job) -> None:
+        if job.spec.merge_of is not None:
+            return  # PanDA hears of it with the job that it is a part of
         known = self.report(job.id)
         self.changes.reports[job.id] = Report(
             job=job.id,

@@ -86,6 +86,8 @@ class RangesOver(JobFact):
 
     attempt: Attempt
     outcome: PayloadOutcome
+    stored: tuple[StoredFile, ...] = ()
+    """What was merged of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

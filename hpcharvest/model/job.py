@@ -19,6 +19,27 @@ class InputFile:
     adler32: str | None = None
     dataset: str = ""
     endpoint: str = ""
+    archive: bool = False
+    """Whether it is an archive of event ranges' outputs, which lies where such outputs go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListFile:
+    """A file with a name in each line, which the payload finds in its folder."""
+
+    lfn: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeStep:
+    """How what event ranges leave is to be merged on site: by which program, and how many events to an output."""
+
+    transformation: str
+    job_pars: str
+    per_output: int
+    per_input: int
+    """Number of events in each input; 0: nothing was said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +67,8 @@ class JobSpec:
     inputs: tuple[InputFile, ...] = ()
     outputs: tuple[OutputFile, ...] = ()
     """With the log, if the job has one."""
+    lists: tuple[ListFile, ...] = ()
+    """For a merge job: which members of its archives it is to merge."""
     core_count: int = 1
     memory_mb: int = 0
     disk_mb: int = 0
@@ -58,6 +81,10 @@ class JobSpec:
     processing_type: str = ""
     resource_type: str = ""
     event_service: bool = False
+    merge: MergeStep | None = None
+    """What is to be done with what its event ranges leave, if its queue merges on site."""
+    merge_of: JobId | None = None
+    """Whose outputs it merges: then it is our own, and PanDA knows nothing of it."""
     image: str = ""
     """The container image that it asks for, as the server wrote it: not checked yet; empty: none."""
 
@@ -65,6 +92,16 @@ class JobSpec:
     def log(self) -> OutputFile | None:
         """The log tarball, if the job has one."""
         return next((one for one in self.outputs if one.log), None)
+
+    def archive(self, lfn: str, endpoint: str = "") -> OutputFile:
+        """Give an archive of event ranges as a file: it lies where the outputs are to lie that it stands for.
+
+        `endpoint`: where it is instead. A merge job has the outputs of the job whose archives it reads.
+        """
+        outputs = [one for one in self.outputs if not one.log]
+        scopes = [one.scope for one in outputs] + [one.scope for one in self.inputs]
+        there = endpoint or (outputs[0].endpoint if outputs else "")
+        return OutputFile(lfn=lfn, scope=scopes[0] if scopes else "", endpoint=there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

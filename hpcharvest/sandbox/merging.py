@@ -12,6 +12,7 @@ from hpcharvest.sandbox.ranges import Range
 from hpcharvest.sandbox.states import EventState
 from hpcharvest.sandbox.zips import Zip
 
+_PRIORITY = 5000
 _KEPT = (
     *("outFiles", "destinationDblock", "destinationDBlockToken", "realDatasets", "scopeOut", "scopeLog", "logFile"),
     *("taskID", "jobsetID", "reqID", "prodSourceLabel", "prodUserID"),
@@ -28,6 +29,7 @@ def merge_job(
     done = [one for one in ranges if one.state is EventState.DONE]
     zips = archives(done)
     out = next((name for name in job["outFiles"].split(",") if name != job["logFile"]), "")
+    dataset = job["realDatasets"].split(",")[0]
     members = ",".join(f"{out}.{one.name}" for one in done)
     made = make_job(
         number,
@@ -39,6 +41,9 @@ def merge_job(
         log=job["logFile"] or None,
         max_walltime=job["maxWalltime"],
         memory=job["minRamCount"],
+        attempt_nr=job["attemptNr"] + 1,
+        currentPriority=_PRIORITY,
+        realDatasetsIn=",".join(dataset for _ in zips),
         eventServiceMerge="True",
         writeToFile=f"inputFor_{out}:{members}",
     )

@@ -23,6 +23,7 @@ from hpcharvest.store.connections import Connections
 from hpcharvest.store.schema import FED, READY, bundles, event_ranges, feeds, range_counts, range_files
 
 _SLICE = 1000
+_CONFIRMED = [BundleState.STORED.value, BundleState.SENDING.value, BundleState.SETTLED.value]
 NO_ALLOCATION = AllocationId(0)
 """Stands for none in the counts."""
 
@@ -103,6 +104,13 @@ class EventRanges:
         question = _with_files.where(mine, FED).order_by(_rows.file, _rows.first_event, _rows.id)
         with self._connections.reading() as connection:
             return tuple(_range(row) for row in connection.execute(question) if row.job_id == file.job)
+
+    def stored(self, job: JobId) -> list[tuple[EventRange, str]]:
+        """Read the finished ranges of a job whose archive is confirmed at its destination, each with its archive."""
+        there = and_(_rows.job_id == job, _rows.state == RangeState.FINISHED.value, bundles.c.state.in_(_CONFIRMED))
+        question = _with_files.add_columns(bundles.c.archive).join(bundles, bundles.c.id == _rows.bundle_id)
+        with self._connections.reading() as connection:
+            return [(_range(row), row.archive) for row in connection.execute(question.where(there))]
 
     def untold(self, bundle: BundleId, limit: int) -> tuple[RangeOutcome, ...]:
         """Read at most `limit` ranges of a bundle of whose outcomes PanDA was not told, by name."""

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
+
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.event_range import Bundle, EventRange, RangeOutcome
 from hpcharvest.model.ids import AllocationId, BundleId, JobId
@@ -137,6 +139,30 @@ def test_an_outcome_counts_once_and_only_from_where_the_range_was_fed(database: 
     assert {one.id for one in database.event_ranges.untold(BundleId(1), 10)} == set(names[:2])
     assert database.event_ranges.ended_in(HERE) == set(names[:2])
     assert database.event_ranges.untold_count(BundleId(2)) == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "there"),
+    [
+        (BundleState.CLOSED, False),
+        (BundleState.STORED, True),
+        (BundleState.SENDING, True),
+        (BundleState.SETTLED, True),
+        (BundleState.LOST, False),
+    ],
+)
+def test_what_is_confirmed_at_its_destination_can_be_found_with_its_archive(
+    state: BundleState, *, there: bool, database: Database
+) -> None:
+    names = fill(database, 4)
+    database.commit(Changes(bundles={BundleId(1): bundle()}, outcomes=[ended(names[:2])]))
+    database.commit(Changes(outcomes=[ended(names[2:3], RangeState.FAILED, bundle=2)]))
+    database.commit(bundled(bundle(state=state), bundle(2, BundleState.STORED, archive="")))
+    found = database.event_ranges.stored(JOB)
+    expected = {(one, "a.tar") for one in names[:2]} if there else set()
+    assert {(one.id, archive) for one, archive in found} == expected
+    assert all(one.last == one.start + 9 and one.lfn.startswith("in") for one, _ in found)
+    assert database.event_ranges.stored(OTHER) == []
 
 
 def test_what_an_allocation_left_is_ready_again_and_nothing_else(database: Database) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from hpcharvest.config.event_ranges import OUTPUT_PLACEHOLDERS
 from hpcharvest.jumbo.slots import registry
 from hpcharvest.jumbo.slots.slot import Done, Leased, Outcome, Slot
-from hpcharvest.messenger.ranges import PLACEHOLDERS, PayloadKind
+from hpcharvest.messenger.ranges import PayloadKind
 from hpcharvest.model.event_range import EventRange
 from tests.services.range_slots import Bench, bench, done, drive, event_task, failed, until_told
 
@@ -109,7 +110,7 @@ def test_two_services_on_one_node_do_not_meet(node: Node) -> None:
 
 def test_an_output_has_the_name_that_the_configuration_gives_it() -> None:
     assert example("command").section["output"] == "{LFN}.{eventRangeID}.txt"
-    assert set(re.findall(r"`\{(\w+)\}`", PAGE)) == set(PLACEHOLDERS)
+    assert set(re.findall(r"`\{(\w+)\}`", PAGE)) == set(OUTPUT_PLACEHOLDERS)
 
 
 @pytest.mark.parametrize("kind", PayloadKind)

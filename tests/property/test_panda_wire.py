@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpcharvest.errors import AnswerNotUnderstood, HarvestError
 from hpcharvest.model.ids import Attempt, JobId
-from hpcharvest.model.job import InputFile, Job, JobSpec, OutputFile, PayloadOutcome, StoredFile
+from hpcharvest.model.job import InputFile, Job, JobSpec, ListFile, OutputFile, PayloadOutcome, StoredFile
 from hpcharvest.model.report import Report
 from hpcharvest.model.states import JobState, PayloadResult
 from hpcharvest.panda.wire import (
@@ -64,23 +64,33 @@ counts = st.integers(0, 2**31)
 any_float = st.floats(allow_nan=True, allow_infinity=True)
 
 
+plain = st.from_regex(r"inputFor_[a-z]{9}", fullmatch=True)  # more than that is not known of their names
+lists = st.lists(
+    st.builds(ListFile, lfn=plain, names=st.lists(plain, max_size=3).map(tuple)),
+    max_size=2,
+    unique_by=lambda one: one.lfn,
+).map(tuple)
+
+
+def input_files(lfn: str) -> st.SearchStrategy[InputFile]:
+    return st.builds(
+        InputFile,
+        lfn=st.just(lfn),
+        scope=words,
+        guid=words,
+        size=st.none() | st.integers(1, 2**50),
+        adler32=st.none() | st.from_regex(r"[0-9a-f]{8}", fullmatch=True),
+        dataset=words,
+        endpoint=words,
+        archive=st.booleans(),
+    )
+
+
 @st.composite
 def specs(draw: st.DrawFn) -> JobSpec:
     lfns = draw(st.lists(names, min_size=1, max_size=6, unique=True))
     split = draw(st.integers(0, len(lfns) - 1))
-    adler32 = st.none() | st.from_regex(r"[0-9a-f]{8}", fullmatch=True)
-    inputs = tuple(
-        InputFile(
-            lfn=lfn,
-            scope=draw(words),
-            guid=draw(words),
-            size=draw(st.none() | st.integers(1, 2**50)),
-            adler32=draw(adler32),
-            dataset=draw(words),
-            endpoint=draw(words),
-        )
-        for lfn in lfns[:split]
-    )
+    inputs = tuple(draw(input_files(lfn)) for lfn in lfns[:split])
     outputs = tuple(
         OutputFile(lfn=lfn, scope=draw(words), dataset=draw(words), endpoint=draw(words)) for lfn in lfns[split:-1]
     )
@@ -92,6 +102,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
         job_pars=draw(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)),
         inputs=inputs,
         outputs=(*outputs, log),
+        lists=draw(lists),
         core_count=draw(st.integers(1, 512)),
         memory_mb=draw(counts),
         disk_mb=draw(counts),
@@ -116,7 +127,7 @@ def made(spec: JobSpec) -> dict[str, Any]:
         "attemptNr": spec.attempt_nr,
         "transformation": spec.transformation,
         "jobPars": spec.job_pars,
-        "inFiles": ",".join(one.lfn for one in spec.inputs),
+        "inFiles": ",".join(f"zip://{one.lfn}" if one.archive else one.lfn for one in spec.inputs),
         "scopeIn": ",".join(one.scope for one in spec.inputs),
         "GUID": ",".join(one.guid or "NULL" for one in spec.inputs),
         "fsize": ",".join(str(one.size or "NULL") for one in spec.inputs),
@@ -140,6 +151,7 @@ def made(spec: JobSpec) -> dict[str, Any]:
         "prodSourceLabel": spec.prod_source_label,
         "processingType": spec.processing_type or "NULL",
         "resource_type": spec.resource_type,
+        "writeToFile": "^".join(f"{one.lfn}:{','.join(one.names)}" for one in spec.lists),
     } | ({"eventService": "True"} if spec.event_service else {})
 
 

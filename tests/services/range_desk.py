@@ -21,6 +21,7 @@ from hpcharvest.engine.events import (
     Event,
 )
 from hpcharvest.engine.feeding import Feeding
+from hpcharvest.engine.merging import Merging
 from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.parts import client_of, open_database
 from hpcharvest.engine.range_book import RangeBook
@@ -78,6 +79,7 @@ class Desk:
             **common,
         )
         self.reports = RangeReports(client=client, bundles=self.bundles, settled=self.settled.append, **kept, **common)
+        self.merging = Merging(database=self.database, **common)
         self.care = self._care()
 
     def _care(self) -> EventRanges:
@@ -95,6 +97,7 @@ class Desk:
             acquiring=self.acquiring,
             feeding=self.feeding,
             bundles=self.bundles,
+            merging=self.merging,
             reports=self.reports,
         )
         return EventRanges(staff, configuration=self.settings, effects=effects, hands=self.hands, clock=self.clock)

@@ -32,6 +32,9 @@ def test_the_configuration_knows_the_kinds_and_placeholders_that_the_runner_know
         ({"output": "a/{eventRangeID}"}, "no plain name"),
         ({"output": "{PFN}.{eventRangeID}"}, "is a path"),
         ({"output": "{LFN}.{startEvent}"}, "put {eventRangeID} into it"),
+        ({"output": "{LFN}.{seed}", "merge": True}, "output has {seed}"),
+        ({"merge_partial": True}, "no effect without merge"),
+        ({"arguments": ["{outLFN}"]}, "has a placeholder that is none"),
         ({"callable": "x:y"}, "without kind"),
         ({"kind": "callable", "callable": "no function"}, "is not like"),
         ({"nodes_per_slot": 2}, 'needs kind = "mpi"'),
@@ -66,5 +69,5 @@ def test_a_queue_takes_the_section_with_its_defaults(tmp_path: Path) -> None:
     payload = Payload(transformation_dir=tmp_path, event_ranges=section())
     (queue,) = worlds.configuration(tmp_path, queue={"payload": payload}).queues.values()
     assert queue.payload.event_ranges is not None
-    assert queue.payload.event_ranges.output == "{LFN}.{eventRangeID}"
+    assert queue.payload.event_ranges.output == "{outLFN}.{eventRangeID}"
     assert queue.site.nodes.scratch == "${TMPDIR:-/tmp}"

@@ -14,7 +14,7 @@ from hpcharvest.engine import event_tasks, launch
 from hpcharvest.messenger.ranges import PayloadKind
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.ids import AllocationId, Attempt, JobId
-from hpcharvest.model.job import InputFile, Job, JobSpec
+from hpcharvest.model.job import InputFile, Job, JobSpec, OutputFile
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import JobState
 from tests import worlds
@@ -65,6 +65,22 @@ def test_a_program_of_mpi_has_its_nodes_and_ranks(tmp_path: Path, given: dict[st
     (there,) = worlds.configuration(tmp_path, queue={"site": site, "payload": payload}).queues.values()
     (task,) = event_tasks.event_tasks([JOB], ALLOCATION, there, Folders(tmp_path), {})
     assert (task.kind, task.nodes, task.cores, task.ranks_per_node) == (PayloadKind.MPI, 2, 2, ranks)
+
+
+@pytest.mark.parametrize(
+    ("output", "lfns", "told"),
+    [
+        ("{outLFN}.{eventRangeID}", ["HITS.{1}", "more"], "HITS.{{1}}.{eventRangeID}"),
+        ("{outLFN}.{eventRangeID}", [], "{LFN}.{eventRangeID}"),
+        ("{LFN}.{eventRangeID}", ["HITS"], "{LFN}.{eventRangeID}"),
+    ],
+)
+def test_outputs_are_named_as_merge_jobs_look_for_them(output: str, lfns: list[str], told: str, tmp_path: Path) -> None:
+    log = OutputFile(lfn="log", scope="s", log=True)
+    spec = replace(SPEC, outputs=(log, *(OutputFile(lfn=lfn, scope="s") for lfn in lfns)))
+    given = queue(tmp_path, output=output)
+    task = event_tasks.event_task(replace(JOB, spec=spec), ALLOCATION, given, Folders(tmp_path), {})
+    assert task.output == told
 
 
 def test_a_callable_finds_its_module_and_its_parameters_in_the_environment(tmp_path: Path) -> None:

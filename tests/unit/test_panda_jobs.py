@@ -10,7 +10,7 @@ import pytest
 
 from hpcharvest.errors import AnswerNotUnderstood, JobNotUnderstood, ServerRefused, UnsafeName
 from hpcharvest.model.ids import JobId
-from hpcharvest.model.job import InputFile, JobSpec, OutputFile
+from hpcharvest.model.job import InputFile, JobSpec, MergeStep, OutputFile
 from hpcharvest.panda.wire import decode_job, decode_jobs, encode_acquire, no_jobs_in
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "panda"
@@ -79,8 +79,13 @@ def test_recorded_merge_job_reads_an_archive() -> None:
             size=999,
             adler32="0badc0de",
             dataset="lab:lab.output",
+            archive=True,
         ),
     )
+    (listed,) = job.lists
+    assert listed.lfn == "inputFor_lab.HITS.1010._000001.pool.root"
+    assert len(listed.names) == 6
+    assert set(listed.names) == {f"lab.HITS.1010._000001.pool.root.1010-20-901-{n}-3" for n in range(1, 7)}
     assert job.attempt_nr == 2
     assert job.log is not None
     assert {one.endpoint for one in job.outputs} == {""}
@@ -278,3 +283,44 @@ def test_request_has_no_key_without_a_value() -> None:
         "scheduler_id": "harvester-h",
         "harvester_id": "h",
     }
+
+
+STEP = {"transPath": "HITSMerge_tf.py", "jobParameters": "--x", "nEventsPerOutputFile": 1000}
+
+
+def with_merge_step(step: Any, events: Any = "500") -> dict[str, Any]:
+    (raw,) = json.loads((RECORDINGS / "merge.txt").read_bytes().partition(b"\n")[2])["data"]["jobs"]
+    return {**raw, "esmergeSpec": step, "nEventsPerInputFile": events}
+
+
+def test_a_job_may_say_how_it_is_merged_on_site() -> None:
+    expected = MergeStep(transformation="HITSMerge_tf.py", job_pars="--x", per_output=1000, per_input=500)
+    assert decode_job(with_merge_step(STEP)).merge == expected
+
+
+def test_who_does_not_merge_needs_no_number_of_events_in_an_input() -> None:
+    raw = with_merge_step(STEP, "NULL")
+    for told in (raw, {key: value for key, value in raw.items() if key != "nEventsPerInputFile"}):
+        step = decode_job(told).merge
+        assert step is not None
+        assert step.per_input == 0
+
+
+@pytest.mark.parametrize("nothing", ["NULL", "", None])
+def test_or_it_does_not(nothing: Any) -> None:
+    assert decode_job(with_merge_step(nothing, "NULL")).merge is None
+
+
+@pytest.mark.parametrize(
+    ("step", "events", "words"),
+    [
+        ("merge it", 500, "expected a dictionary"),
+        ([], 500, "expected a dictionary"),
+        (STEP | {"nEventsPerOutputFile": 0}, 500, "nEventsPerOutputFile"),
+        ({"transPath": "x"}, 500, "'jobParameters' is missing"),
+        (STEP, "many", "nEventsPerInputFile"),
+    ],
+)
+def test_a_merge_step_that_cannot_be_understood_is_told_with_its_key(step: Any, events: Any, words: str) -> None:
+    with pytest.raises(JobNotUnderstood, match=words):
+        decode_job(with_merge_step(step, events))

@@ -142,7 +142,8 @@ def test_same_file_has_the_same_guid_in_every_report() -> None:
 
 
 def test_file_that_was_not_promised_is_not_reported() -> None:
-    entry = told(job(JobState.FINISHED, stored=(HITS, LOG, StoredFile(lfn="core", size=1, adler32="00000000"))))
+    others = tuple(StoredFile(lfn=lfn, size=1, adler32="00000000") for lfn in ("core", "core._000001", "._1"))
+    entry = told(job(JobState.FINISHED, stored=(HITS, LOG, *others)))
     assert set(json.loads(entry["job_output_report"])) == {"hits.root", "job.log.tgz"}
 
 
@@ -271,3 +272,11 @@ def test_statuses_that_prove_nothing(status: str) -> None:
 
 def test_bulk_call_names_the_harvester() -> None:
     assert encode_bulk(({"job_id": 1},), harvester_id="h") == {"job_list": [{"job_id": 1}], "harvester_id": "h"}
+
+
+def test_merged_outputs_are_told_of_under_the_number_behind_their_name() -> None:
+    merged = tuple(replace(HITS, lfn=f"hits.root._{number:06d}") for number in (1, 2))
+    report = json.loads(told(job(JobState.FINISHED, stored=(*merged, LOG)))["job_output_report"])
+    assert set(report) == {"hits.root._000001", "hits.root._000002", "job.log.tgz"}
+    assert report["hits.root._000001"]["endpoint"] == "LAB_DISK"
+    assert len({one["guid"] for one in report.values()}) == 3

@@ -35,6 +35,11 @@ class Fields:
         self._owner = owner
         self._max_bytes = max_bytes
 
+    @property
+    def owner(self) -> str:
+        """Whose it is."""
+        return self._owner
+
     def fail(self, key: str, found: Any, expected: str) -> NoReturn:
         """Raise `JobNotUnderstood`: whose, which key, what was found, what was expected."""
         raise JobNotUnderstood(f"{self._owner}: {key!r} is {excerpt(found)}, expected {expected}")

@@ -8,15 +8,16 @@ from typing import Any
 
 from hpcharvest.errors import AnswerNotUnderstood, JobError, JobNotUnderstood
 from hpcharvest.model.ids import JobId
-from hpcharvest.model.job import InputFile, JobSpec, OutputFile
+from hpcharvest.model.job import InputFile, JobSpec, ListFile, MergeStep, OutputFile
 from hpcharvest.panda.wire.envelope import decode_envelope, excerpt
-from hpcharvest.panda.wire.fields import Fields
+from hpcharvest.panda.wire.fields import NOTHING, Fields
 
 MAX_JOB_BYTES = 16 * 2**20
 """How long any one text of a job may be, if nothing else is configured (jobPars of 10 MB have been seen)."""
 
 _LONGEST_REFUSAL = 4096
 _ZIPPED = "zip://"
+_MERGE, _PER_INPUT = "esmergeSpec", "nEventsPerInputFile"
 _NO_STORAGE = "PANDA_UNDEFINED2"
 """What the server gives as the endpoint of a site of which it knows none."""
 _ADLER32 = re.compile(r"ad:([0-9a-fA-F]{1,8})", re.ASCII)
@@ -113,7 +114,8 @@ def decode_job(raw: Any, *, max_bytes: int = MAX_JOB_BYTES) -> JobSpec:
         fields.fail("transformation", raw["transformation"], "a program")
     inputs = _inputs(fields)
     outputs = _outputs(fields)
-    _check_distinct(fields, inputs, outputs)
+    lists = _lists(fields)
+    _check_distinct(fields, inputs, outputs, lists)
     return JobSpec(
         panda_id=panda_id,
         attempt_nr=fields.number("attemptNr", nothing=None),
@@ -121,6 +123,7 @@ def decode_job(raw: Any, *, max_bytes: int = MAX_JOB_BYTES) -> JobSpec:
         job_pars=fields.text("jobPars"),
         inputs=inputs,
         outputs=outputs,
+        lists=lists,
         core_count=fields.number("coreCount") or 1,
         memory_mb=fields.number("minRamCount"),
         disk_mb=fields.number("maxDiskCount"),
@@ -132,16 +135,19 @@ def decode_job(raw: Any, *, max_bytes: int = MAX_JOB_BYTES) -> JobSpec:
         processing_type=fields.text("processingType"),
         resource_type=fields.text("resource_type"),
         event_service=fields.flag("eventService"),
+        merge=_merge_step(fields, raw, max_bytes),
         image=fields.optional("container_name"),
     )
 
 
 def _inputs(fields: Fields) -> tuple[InputFile, ...]:
     """Read the parallel lists about the inputs. A `zip://` before a name only says that the file is an archive."""
-    lfns = fields.names("inFiles", (lfn.removeprefix(_ZIPPED) for lfn in fields.texts("inFiles")))
+    named = fields.texts("inFiles")
+    lfns = fields.names("inFiles", (lfn.removeprefix(_ZIPPED) for lfn in named))
     count = len(lfns)
     columns = zip(
         lfns,
+        (lfn.startswith(_ZIPPED) for lfn in named),
         fields.names("scopeIn", fields.texts("scopeIn", count), needed=False),
         fields.texts("GUID", count),
         fields.numbers("fsize", count),
@@ -159,8 +165,9 @@ def _inputs(fields: Fields) -> tuple[InputFile, ...]:
             adler32=_adler32(fields, checksum),
             dataset=dataset,
             endpoint=endpoint,
+            archive=archive,
         )
-        for lfn, scope, guid, size, checksum, dataset, endpoint in columns
+        for lfn, archive, scope, guid, size, checksum, dataset, endpoint in columns
     )
 
 
@@ -187,6 +194,31 @@ def _outputs(fields: Fields) -> tuple[OutputFile, ...]:
     )
 
 
+def _lists(fields: Fields) -> tuple[ListFile, ...]:
+    """Read what is to be written into files for the payload: `<file>:<name>,<name>`, several with `^` between them."""
+    parts = [part.partition(":") for part in fields.optional("writeToFile").split("^") if part]
+    return tuple(
+        ListFile(lfn=fields.name("writeToFile", lfn), names=tuple(filter(None, names.split(","))))
+        for lfn, _, names in parts
+    )
+
+
+def _merge_step(fields: Fields, raw: dict[str, Any], max_bytes: int) -> MergeStep | None:
+    """Read how event ranges' outputs are to be merged on site. Source: the keys that Raythena reads."""
+    found = raw.get(_MERGE, "")
+    if found in {"", NOTHING} if isinstance(found, str) else found is None:
+        return None
+    if not isinstance(found, dict):
+        fields.fail(_MERGE, found, "a dictionary")
+    inner = Fields(found, owner=f"{fields.owner}: {_MERGE}", max_bytes=max_bytes)
+    return MergeStep(
+        transformation=inner.text("transPath"),
+        job_pars=inner.text("jobParameters"),
+        per_output=inner.number("nEventsPerOutputFile", least=1, nothing=None),
+        per_input=fields.number(_PER_INPUT) if _PER_INPUT in raw else 0,
+    )
+
+
 def _endpoints(fields: Fields, key: str, count: int) -> list[str]:
     found = fields.texts(key, count, may_lack=True)
     return fields.names(key, ("" if one == _NO_STORAGE else one for one in found), needed=False)
@@ -202,10 +234,12 @@ def _adler32(fields: Fields, checksum: str) -> str | None:
     return found[1].lower().zfill(8)
 
 
-def _check_distinct(fields: Fields, inputs: tuple[InputFile, ...], outputs: tuple[OutputFile, ...]) -> None:
+def _check_distinct(
+    fields: Fields, inputs: tuple[InputFile, ...], outputs: tuple[OutputFile, ...], lists: tuple[ListFile, ...]
+) -> None:
     """Refuse a job of which two files would have one name in its folder."""
     seen: set[str] = set()
-    for key, files in (("inFiles", inputs), ("outFiles", outputs)):
+    for key, files in (("inFiles", inputs), ("outFiles", outputs), ("writeToFile", lists)):
         for one in files:
             if one.lfn in seen:
                 fields.fail(key, one.lfn, "names of which no two are the same")

@@ -179,9 +179,13 @@ def _blame(job: Job, status: JobState) -> dict[str, Any]:
 
 
 def _output_report(job: Job, *, log_only: bool) -> str:
-    """Tell size, checksum and place of what was stored. The server fails a job over a name that it did not promise."""
+    """Tell size, checksum and place of what was stored. The server fails a job over a name that it did not promise.
+
+    It takes an output with a number behind it for one of several: so are merged outputs called.
+    """
     promised = {one.lfn: one for one in job.spec.outputs if one.log or not log_only}
-    report = {stored.lfn: _stored(job, stored, promised[stored.lfn]) for stored in job.stored if stored.lfn in promised}
+    known = {one.lfn: promised.get(one.lfn) or promised.get(one.lfn.rpartition("._")[0]) for one in job.stored}
+    report = {one.lfn: _stored(job, one, output) for one in job.stored if (output := known[one.lfn]) is not None}
     return json.dumps(report) if report else ""
 
 
