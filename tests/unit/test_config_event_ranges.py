@@ -32,7 +32,7 @@ def test_the_configuration_knows_the_kinds_and_placeholders_that_the_runner_know
         ({"output": "a/{eventRangeID}"}, "no plain name"),
         ({"output": "{PFN}.{eventRangeID}"}, "is a path"),
         ({"output": "{LFN}.{startEvent}"}, "put {eventRangeID} into it"),
-        ({"output": "{LFN}.{seed}", "merge": True}, "output has {seed}"),
+        ({"output": "{eventRangeID}.{seed}", "merge": True}, "output has {seed}"),
         ({"merge_partial": True}, "no effect without merge"),
         ({"arguments": ["{outLFN}"]}, "has a placeholder that is none"),
         ({"callable": "x:y"}, "without kind"),

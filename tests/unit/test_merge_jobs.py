@@ -65,10 +65,12 @@ def test_an_output_is_made_of_the_members_of_its_archives() -> None:
 
 
 def test_members_are_named_as_their_runner_did() -> None:
-    section = EventRanges(output="{LFN}.{GUID}.{scope}.{startEvent}-{lastEvent}.{PandaID}.{taskID}", merge=True)
+    section = EventRanges(
+        output="{eventRangeID}.{LFN}.{GUID}.{scope}.{startEvent}-{lastEvent}.{PandaID}.{taskID}", merge=True
+    )
     group = Group(output=1, pieces=(piece(4),))
     made = merge_jobs.merge_spec(SPEC, group, {"a.tar": bundle("a.tar")}, section)
-    assert made.lists[0].names == ("in.2.g2.mc.4-4.7.5",)
+    assert made.lists[0].names == ("5-7-1-4-3.in.2.g2.mc.4-4.7.5",)
 
 
 def test_no_command_line_grows_with_the_members(tmp_path: Path) -> None:
