@@ -42,6 +42,7 @@ class Archive:
         with storage(f"make {self._part}"):
             self._handle = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._written = self._durable = (0, members.EMPTY)
+        self._finished: tuple[int, str] | None = None
         self._shorter: Path | None = None
         """Where it was written again."""
 
@@ -77,13 +78,10 @@ class Archive:
         self._cut(self._durable)
 
     def finish(self, job: int, entries: Sequence[Entry], *, shorter: bool) -> tuple[int, str]:
-        """Write its end, durably; give size and checksum. `shorter`: `entries` are not all that is in it."""
-        if shorter:
-            return self._write_again(job, entries)
-        with storage(f"write {self._part}"):
-            self._write(members.manifest(job, entries))
-        self.sync()
-        return self._written[0], members.told(self._written[1])
+        """Write its end, durably, and once; give size and checksum. `shorter`: `entries` are not all that is in it."""
+        if self._finished is None:
+            self._finished = self._write_again(job, entries) if shorter else self._write_end(job, entries)
+        return self._finished
 
     def publish(self) -> None:
         """Give it its name. May be repeated."""
@@ -108,6 +106,12 @@ class Archive:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+    def _write_end(self, job: int, entries: Sequence[Entry]) -> tuple[int, str]:
+        with storage(f"write {self._part}"):
+            self._write(members.manifest(job, entries))
+        self.sync()
+        return self._written[0], members.told(self._written[1])
 
     def _append(self, source: int, name: str) -> Member:
         about = os.fstat(source)
