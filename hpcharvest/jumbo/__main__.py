@@ -54,7 +54,17 @@ def _run(mailbox: Mailbox) -> ExitCode:
     manifest = mailbox.read_manifest()
     if not manifest.event_tasks:
         return _head(mailbox, manifest, 0)
-    return Supervisor(lambda life: _safely(lambda: _head(mailbox, manifest, life))).supervise()
+    return Supervisor(lambda life: _safely(lambda: _head_of_nodes(mailbox, manifest, life))).supervise()
+
+
+def _head_of_nodes(mailbox: Mailbox, manifest: Manifest, life: int) -> ExitCode:
+    """Be a head of event ranges. RuntimeError: its nodes are there, and it could not take them over (yet)."""
+    try:
+        return _head(mailbox, manifest, life)
+    except StorageUnavailable as error:
+        if life:
+            raise RuntimeError(f"head {life} cannot take over: {error}") from error
+        raise
 
 
 def _head(mailbox: Mailbox, manifest: Manifest, life: int) -> ExitCode:
