@@ -37,7 +37,7 @@ def _run(mailbox: Mailbox) -> ExitCode:
         return begin.head(mailbox, manifest, where)
     if manifest.link is LinkName.MPI and len(where.nodes) > 1:
         return launch.run(mailbox, manifest, where, os.environ)
-    return Supervisor(lambda life: begin.safely(lambda: begin.head(mailbox, manifest, where, life))).supervise()
+    return Supervisor(lambda life: begin.safely(lambda: begin.next_head(mailbox, manifest, where, life))).supervise()
 
 
 if __name__ == "__main__":

@@ -70,3 +70,13 @@ def head(
         pen.flush(clock.steady())
         raise
     return made.run(standing.done)
+
+
+def next_head(mailbox: Mailbox, manifest: Manifest, where: Surroundings, life: int) -> ExitCode:
+    """Be a head of event ranges. RuntimeError: its nodes are there, and it could not take them over (yet)."""
+    try:
+        return head(mailbox, manifest, where, life)
+    except StorageUnavailable as error:
+        if life:
+            raise RuntimeError(f"head {life} cannot take over: {error}") from error
+        raise

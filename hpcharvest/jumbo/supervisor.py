@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Final
@@ -20,6 +21,12 @@ log = logging.getLogger(__name__)
 
 MOST_HEADS: Final = 8
 """A head that is killed so often in one allocation is killed for a reason that stays."""
+
+
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 15.0
+"""Between two heads, where the first ended by itself: its storage may not have played. One that was killed is followed
+at once."""
 
 
 class Supervisor:
@@ -40,6 +47,8 @@ class Supervisor:
                 return ExitCode(code)
             how = f"was killed by signal {-code}" if code < 0 else "broke"
             log.error("head %s %s; the nodes go on, and wait for the next", life, how)
+            if code > 0:
+                self._rest(min(FIRST_PAUSE_S * 2**life, LONGEST_PAUSE_S))
         return ExitCode.UNPUBLISHED
 
     def _one(self, life: int) -> int:
@@ -55,6 +64,12 @@ class Supervisor:
         _, status = os.waitpid(self._head, 0)
         self._head = 0
         return os.waitstatus_to_exitcode(status)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, unless somebody wants us to leave."""
+        end = time.monotonic() + seconds
+        while not self._asked and time.monotonic() < end:
+            time.sleep(0.1)
 
     def _be_head(self, life: int) -> None:
         code = 1

@@ -269,6 +269,26 @@ def test_a_head_that_takes_over_leaves_its_nodes_in_peace_and_waits_until_they_h
     assert not list(allocation.folder.glob("scratch/*")), "nothing is left on the nodes"
 
 
+def test_a_head_that_cannot_take_over_as_the_storage_does_not_play_is_followed_by_one_that_can(
+    allocation: Allocation,
+) -> None:
+    runner = allocation.start(*slow(0.3))
+    allocation.feed(ranges(40))
+    until(lambda: len(allocation.agents()) == 2, "two nodes")
+    there = allocation.agents()
+    time.sleep(1)
+    notice = allocation.mailbox.folder / "link.json"
+    notice.unlink()
+    notice.mkdir()  # so that nothing can be put there
+    os.kill(allocation.head(), signal.SIGKILL)
+    time.sleep(2)
+    assert runner.poll() is None
+    assert allocation.agents() == there
+    notice.rmdir()
+    assert runner.wait(PATIENCE_S) == ExitCode.LEFT
+    assert allocation.done() == collections.Counter(one.id for one in allocation.fed)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_when_everybody_is_killed_all_that_was_finished_is_salvaged(allocation: Allocation, seed: int) -> None:
     allocation.start(*slow(0.1))

@@ -1,4 +1,4 @@
-"""An archive that is named while the file server does not answer: what its node said stays true, or is not needed."""
+"""Archives that get their names while the file server does not answer."""
 
 from pathlib import Path
 

@@ -65,5 +65,8 @@ class Monitor:
         pause_s = 0.0
         while not self._end.wait(pause_s):
             began = time.thread_time()
-            self.look()
+            try:
+                self.look()
+            except OSError as error:  # there may be no descriptor left for it now
+                log.warning("nobody could look after the payloads: %s", error)
             pause_s = max(self._every_s, (time.thread_time() - began) / SHARE)
