@@ -60,6 +60,8 @@ class JobSpec:
     event_service: bool = False
     image: str = ""
     """The container image that it asks for, as the server wrote it: not checked yet; empty: none."""
+    text: str = field(default="", repr=False)
+    """The server's own dictionary of it, as JSON without secrets, where its payload is to see it; empty: it is not."""
 
     @property
     def log(self) -> OutputFile | None:
