@@ -160,6 +160,7 @@ def task(job: Job, queue: Queue, folders: Folders, images: Mapping[str, str]) ->
         log=spec.log.lfn if spec.log else None,
         mpi=mpi,
         ranks_per_node=per_node,
+        job_text=spec.text if queue.payload.harvester_files else None,
     )
 
 

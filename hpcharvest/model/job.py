@@ -96,6 +96,8 @@ class PayloadOutcome:
     max_rss_kb: int = 0
     metadata: str = ""
     """The payload's own jobReport.json, unread, if it wrote one of a decent size."""
+    error_code: int = 0
+    """The payload's own for `reason`, as a pilot gives it to PanDA; 0: it gave none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
