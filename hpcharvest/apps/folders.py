@@ -2,6 +2,7 @@
 
 <work_dir>/<harvester_id>/
     lease.json
+    runner-<digest>.zip                 the runner, where the site wants it in a single file
     jobs/<PandaID>/<lfn>                inputs, whole and checked
     jobs/<PandaID>.<attempt>/           one attempt's own folder: made and used by the runner
     jobs/<PandaID>.a<number>/           what an allocation keeps of event ranges that failed

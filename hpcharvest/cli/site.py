@@ -15,6 +15,7 @@ from hpcharvest.config.loader import load_site
 from hpcharvest.config.schema import Queue, Site
 from hpcharvest.engine import launch
 from hpcharvest.engine.parts import folders_of
+from hpcharvest.engine.runner_zip import RunnerFile
 from hpcharvest.errors import ConfigurationError
 from hpcharvest.model.ids import JobId
 from hpcharvest.model.job import JobSpec
@@ -85,7 +86,7 @@ def _script(here: Site, queue: Queue | None, root: Path) -> str:
     folder = root / "allocations" / "1"
     gpus = queue is not None and queue.payload.gpus > 0
     request = launch.batch_request(f"{root.name}-1-0a1b2c", _shape(here, queue), folder, here, gpus=gpus)
-    return launch.script(request, here, dialect(here), _prologue(here))
+    return launch.script(request, here, dialect(here), _prologue(here), RunnerFile(root).path)
 
 
 def _shape(here: Site, queue: Queue | None) -> Shape:

@@ -53,6 +53,21 @@ class Payload(Section):
     and {cores}."""
     event_ranges: EventRanges | None = None
     """How the event ranges of event-service jobs are run; without this section, such jobs are refused."""
+    harvester_files: bool = False
+    """Whether the payload of a whole job is a pilot, or the like, that finds its job in panda-harvester's files in its
+    folder, and says by them what became of it (`docs/harvester-files.md`)."""
+
+    @field_validator("harvester_files")
+    @classmethod
+    def _files_are_for_one_process(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("mpi"):
+            raise ValueError("harvester_files = true, but with mpi = true each rank would be a pilot of the same job")
+        return value
+
+    @property
+    def speaks_files(self) -> bool:
+        """Whether any payload is to see the server's own dictionary of its job."""
+        return self.harvester_files or (self.event_ranges is not None and self.event_ranges.kind == "files")
 
     @field_validator("ranks_per_node")
     @classmethod

@@ -203,6 +203,10 @@ class Software(Section):
     """A file of shell commands for the head of every batch script, by its path from the site file's folder."""
     python: AbsolutePath = Field(default_factory=own_python)
     """The Python (3.11 or later) of the runner on the nodes."""
+    runner: Literal["file", "package"] = "file"
+    """How that Python comes by the runner. `file`: from one file in the work folder, which the controller writes; that
+    Python needs nothing of ours, and an allocation keeps its runner whatever is installed meanwhile. `package`: from
+    the hpcharvest that is installed in it."""
     payload_path: AbsolutePaths = ()
     """Folders that are put in front of a payload's PATH."""
     required_paths: AbsolutePaths = ()

@@ -11,6 +11,7 @@ from hpcharvest.clock import Clock
 from hpcharvest.config.schema import Configuration, Queue
 from hpcharvest.engine import event_tasks, images, launch
 from hpcharvest.engine.events import Event
+from hpcharvest.engine.runner_zip import RunnerFile
 from hpcharvest.errors import ConfigurationError, HarvestError, MessageNotUnderstood, StorageUnavailable
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.model import facts
@@ -37,6 +38,7 @@ class BatchJobs:
         folders: Folders,
         systems: dict[str, BatchSystem],
         images: Images,
+        runner: RunnerFile,
         events: SimpleQueue[Event],
         clock: Clock,
     ) -> None:
@@ -45,6 +47,7 @@ class BatchJobs:
         self._folders = folders
         self._systems = systems
         self._images = images
+        self._runner = runner
         self._events = events
         self._clock = clock
 
@@ -150,9 +153,12 @@ class BatchJobs:
         mailbox.write_manifest(manifest)
         site, gpus = queue.site, manifest.gpus_per_node > 0
         request = launch.batch_request(allocation.tag, allocation.shape, mailbox.folder, site, gpus=gpus)
+        if site.software.runner == "file":
+            self._runner.place()
+        dialect, runner = self._systems[site.name].dialect, self._runner.path
         try:
             prologue = site.software.prologue.read_text() if site.software.prologue else ""
-            request.script.write_text(launch.script(request, site, self._systems[site.name].dialect, prologue))
+            request.script.write_text(launch.script(request, site, dialect, prologue, runner))
         except OSError as error:
             raise StorageUnavailable(f"cannot write {request.script}: {error.strerror}") from error
         return request

@@ -112,6 +112,7 @@ def event_task(
         archive_age_s=section.archive_age_s,
         contained=whole is not argv,
         engine_failure=containers.failure(job, queue),
+        job_text=spec.text if section.kind == "files" else "",
     )
 
 

@@ -14,6 +14,7 @@ from hpcharvest.config.container import check_engine
 from hpcharvest.config.schema import Queue
 from hpcharvest.engine.launchers import GPU_VARIABLES
 from hpcharvest.errors import ImageUnavailable, JobNotUnderstood
+from hpcharvest.jumbo import pilot
 from hpcharvest.jumbo.kin import MARK_VARIABLE
 from hpcharvest.model.image import ImageKind, parse
 from hpcharvest.model.job import Job, JobSpec
@@ -77,7 +78,12 @@ def wrap(argv: tuple[str, ...], job: Job, queue: Queue, folders: Folders, images
         image=images[name],
         folder=str(folders.attempt(job.id, job.attempt)),
         reads=_reads(program, folders.inputs(job.id) if job.spec.inputs or job.spec.lists else None),
-        variables=(MARK_VARIABLE, *payload.environment, *([GPU_VARIABLES[vendor]] if vendor else ())),
+        variables=(
+            MARK_VARIABLE,
+            *payload.environment,
+            *([GPU_VARIABLES[vendor]] if vendor else ()),
+            *(pilot.VARIABLES if payload.speaks_files else ()),
+        ),
         mpi=payload.mpi,
         gpu_vendor=vendor,
     )

@@ -118,7 +118,8 @@ class Intake:
         """Take in the jobs of a durable answer."""
         answer = event.answer
         try:
-            decoded = decode_jobs(answer.body)
+            queue = self._known_queues.get(answer.queue)
+            decoded = decode_jobs(answer.body, with_text=queue is not None and queue.payload.speaks_files)
         except PandaError as error:
             logger.warning("answer %s for %s cannot be read, and is kept: %s", answer.id, answer.queue, error)
         else:

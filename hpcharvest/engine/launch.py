@@ -160,6 +160,7 @@ def task(job: Job, queue: Queue, folders: Folders, images: Mapping[str, str]) ->
         log=spec.log.lfn if spec.log else None,
         mpi=mpi,
         ranks_per_node=per_node,
+        job_text=spec.text if queue.payload.harvester_files else None,
     )
 
 
@@ -216,10 +217,16 @@ def batch_request(tag: str, shape: Shape, folder: Path, site: Site, *, gpus: boo
     )
 
 
-def script(request: BatchRequest, site: Site, dialect: Dialect, text: str) -> str:
-    """Give the batch script; `text` is the site's own prologue."""
-    runner = (str(site.software.python), "-m", "hpcharvest.jumbo", str(request.folder))
-    return render(dialect, request, runner, prologue(site, text))
+def script(request: BatchRequest, site: Site, dialect: Dialect, text: str, runner: Path) -> str:
+    """Give the batch script. `text`: the site's own prologue; `runner`: the file of it, for sites that want one."""
+    program = runner_argv(site, runner)
+    return render(dialect, request, (*program, str(request.folder)), prologue(site, text))
+
+
+def runner_argv(site: Site, runner: Path) -> tuple[str, ...]:
+    """Give the words that start the site's runner; the allocation's folder is to follow."""
+    python = str(site.software.python)
+    return (python, "-I", str(runner)) if site.software.runner == "file" else (python, "-m", "hpcharvest.jumbo")
 
 
 def prologue(site: Site, text: str) -> str:

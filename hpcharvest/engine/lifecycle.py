@@ -129,9 +129,8 @@ def _payload_ended(job: Job, fact: facts.PayloadEnded, patience: Patience) -> Jo
     if outcome.result is PayloadResult.KILLED:
         return _cancelled(replace(job, outcome=outcome), fact.at, job.kill_requested or "the runner")
     error, code = _PAYLOAD_ERRORS[outcome.result]
-    return _go(
-        job, JobState.RAN, fact.at, outcome=outcome, error=error and f"{error}: {outcome.reason}", error_code=code
-    )
+    words = error and f"{error}: {outcome.reason}"
+    return _go(job, JobState.RAN, fact.at, outcome=outcome, error=words, error_code=outcome.error_code or code)
 
 
 _PAYLOAD_ERRORS = {

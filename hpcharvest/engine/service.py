@@ -34,6 +34,7 @@ from hpcharvest.engine.parts import client_of, folders_of, open_database
 from hpcharvest.engine.range_parts import event_ranges
 from hpcharvest.engine.reports import Reports
 from hpcharvest.engine.requests import Requests
+from hpcharvest.engine.runner_zip import RunnerFile
 from hpcharvest.engine.strays import Strays
 from hpcharvest.engine.sweeper import Sweeper
 from hpcharvest.engine.watch import Watch
@@ -42,6 +43,7 @@ from hpcharvest.messenger.mailbox import probe
 from hpcharvest.model.ids import AllocationId
 from hpcharvest.model.words import counted
 from hpcharvest.panda.client import PandaClient
+from hpcharvest.providers.dialect import SCRIPT
 from hpcharvest.providers.registry import batch_system
 from hpcharvest.store.database import Database
 
@@ -86,6 +88,7 @@ class Service:
         self._stop_asked = threading.Event()
         self._mirror = Mirror()
         self._images = Images()
+        self._runner = RunnerFile(self._folders.root)
         self._lease = Lease(self._folders.lease, configuration.controller.lease_s, clock)
         self._systems = {queue.site.name: batch_system(queue.site) for queue in configuration.queues.values()}
         self._batch_jobs = BatchJobs(
@@ -93,6 +96,7 @@ class Service:
             folders=self._folders,
             systems=self._systems,
             images=self._images,
+            runner=self._runner,
             events=self._events,
             clock=clock,
         )
@@ -226,6 +230,7 @@ class Service:
         for allocation in database.allocations.live():
             self._mirror.allocations[allocation.id] = allocation
             self._allocations.follow(allocation)
+        self._runner.tidy(self._folders.allocation(number) / SCRIPT for number in self._mirror.allocations)
         self._ranges.recover(database, jobs, self._mirror.allocations)
         for answer in database.answers.unread():
             self._events.put(AnswerKept(answer=answer))

@@ -12,6 +12,8 @@ from hpcharvest.messenger.protocol import Task
 
 STDOUT: Final = "stdout.txt"
 STDERR: Final = "stderr.txt"
+LONGEST_REPORT: Final = 1_000_000
+"""Bytes of a payload's jobReport.json; one that is longer is not read."""
 STARTED: Final = ".started"
 """Is there when a launcher has started the payload."""
 LONGEST_NAME: Final = 255

@@ -235,7 +235,7 @@ class Head:
 
     def _ended(self, one: Slot) -> None:
         outcome = verdict.judge(one.task, one.node, one.reap(self._clock.wall()), one.stop, launched=one.launched)
-        if one.task.log is None or outcome.result is PayloadResult.NOT_RUN:
+        if one.task.log is None or outcome.result is PayloadResult.NOT_RUN or tarball.is_there(one.task):
             self._finish(one, outcome)
             return
         try:

@@ -11,15 +11,15 @@ import dataclasses
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hpcharvest.errors import MessageNotUnderstood
+from hpcharvest.errors import MessageNotUnderstood, UnsafeName
 from hpcharvest.jumbo.access.point import AccessPoint
+from hpcharvest.jumbo.folder import LONGEST_REPORT
 from hpcharvest.jumbo.slots import words
-from hpcharvest.jumbo.verdict import LONGEST_REPORT
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.harvester_files import Attributes, Entry, Kind, Status
 from hpcharvest.model.ids import JobId
@@ -27,6 +27,8 @@ from hpcharvest.model.states import PayloadResult
 
 _DUMPS: Final = re.compile(rf"{re.escape(names.DUMP)}({re.escape(names.TAKEN)}(\..+)?)?")
 _FILES: Final = {Kind.OUTPUT, Kind.LOG}
+VARIABLES: Final = ("HARVESTER_WORKDIR", "HARVESTER_ID", "HARVESTER_WORKER_ID", "PILOT_NOKILL")
+"""What is in its environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +49,25 @@ class Said:
     attributes: Attributes = dataclasses.field(default_factory=Attributes)
 
 
+def environment(own: Mapping[str, str], wanted: Mapping[str, str], folder: str, worker: str) -> dict[str, str]:
+    """Give the environment of a process that finds these files in `folder`; what the job wants counts more.
+
+    By HARVESTER_ID and HARVESTER_WORKER_ID the pilot knows that it is one. Without PILOT_NOKILL it would kill, at its
+    end, every process of its user whose parent is gone: the runner's own among them.
+    """
+    ours = dict(zip(VARIABLES, (folder, "hpcharvest", worker, "1"), strict=True))
+    return {**own, **ours, **{name: wanted[name] for name in ours if name in wanted}}
+
+
 def equip(folder: Path, job: JobId, text: str, inputs: Mapping[str, str]) -> None:
     """Write what the pilot is to know of its job into the folder in which it will be started.
 
     `text`: the server's own dictionary, as JSON. `inputs`: absolute paths by LFN. MessageNotUnderstood: the text is
-    none. OSError as it comes.
+    none. UnsafeName: an input is named as one of these files. OSError as it comes.
     """
+    taken = sorted(inputs.keys() & names.NAMES)
+    if taken:
+        raise UnsafeName(f"an input is named as a file of the protocol: {', '.join(taken)}")
     point = AccessPoint(str(folder))
     dictionary = names.job_dictionary(job, text, inputs, {})
     point.put(names.CATALOG, names.write_catalog(inputs, dictionary))
@@ -78,6 +93,19 @@ def verdict_of(folder: Path, job: JobId, code: int, wanted: Mapping[str, Kind] |
     entries += _searched(folder, {name: kind for name, kind in (wanted or {}).items() if name not in told})
     said = judge(attributes, entries, code, [entry.path for entry in entries if not _is_there(entry)])
     return dataclasses.replace(said, metadata=_report(point))
+
+
+def bring(folder: Path, said: Said, wanted: Container[str | None]) -> None:
+    """Bring wanted files that a pilot left deeper in its folder to where they are looked for. OSError as it comes.
+
+    What lies elsewhere stays there: nobody will find it.
+    """
+    home = folder.resolve()
+    for entry in (*said.outputs, *said.logs):
+        path = Path(entry.path)
+        place = folder / path.name
+        if path.name in wanted and path != place and path.resolve().is_relative_to(home):
+            path.rename(place)
 
 
 def judge(attributes: Attributes, entries: Sequence[Entry], code: int, missing: Sequence[str]) -> Said:

@@ -7,10 +7,11 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from hpcharvest.errors import UnsafeName
-from hpcharvest.jumbo import folder, kin
+from hpcharvest.errors import MessageNotUnderstood, UnsafeName
+from hpcharvest.jumbo import folder, kin, pilot
 from hpcharvest.jumbo.pool import Place
 from hpcharvest.jumbo.verdict import Ending, Stop
 from hpcharvest.messenger.protocol import Task
@@ -62,8 +63,8 @@ def start(
     if not task.argv:
         return Stop(PayloadResult.FAILED, "the payload cannot be started: its command is empty")
     try:
-        stdout, stderr = folder.prepare(task)
-    except UnsafeName as error:
+        stdout, stderr = _prepare(task)
+    except (UnsafeName, MessageNotUnderstood) as error:
         return Stop(PayloadResult.FAILED, str(error))
     except OSError as error:
         return Stop(PayloadResult.NOT_RUN, f"the payload's folder cannot be made: {error}")
@@ -74,7 +75,7 @@ def start(
             stdout=stdout,
             stderr=stderr,
             cwd=task.folder,
-            env=environment,
+            env=_environment(task, environment),
             close_fds=False,  # ours are all close-on-exec; so vfork(2) is used
             start_new_session=True,
         )
@@ -86,3 +87,22 @@ def start(
     finally:
         os.close(stdout)
         os.close(stderr)
+
+
+def _prepare(task: Task) -> tuple[int, int]:
+    """Make the folder, with all that the payload looks for in it; give descriptors for stdout and stderr."""
+    streams = folder.prepare(task)
+    try:
+        if task.job_text is not None:
+            pilot.equip(Path(task.folder), task.job, task.job_text, task.links)
+    except (OSError, UnsafeName, MessageNotUnderstood):
+        for one in streams:
+            os.close(one)
+        raise
+    return streams
+
+
+def _environment(task: Task, own: Mapping[str, str]) -> Mapping[str, str]:
+    if task.job_text is None:
+        return own
+    return pilot.environment(own, task.env, task.folder, Path(task.folder).name)

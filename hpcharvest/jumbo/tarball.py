@@ -38,6 +38,14 @@ class Member(NamedTuple):
     about: os.stat_result
 
 
+def is_there(task: Task) -> bool:
+    """Tell whether the payload left the log itself, as a pilot does."""
+    try:
+        return task.job_text is not None and stat.S_ISREG(os.lstat(f"{task.folder}/{task.log}").st_mode)
+    except OSError:
+        return False
+
+
 def is_small(task: Task) -> bool:
     """Tell whether packing takes no time worth a process of its own."""
     room = SMALL_BYTES

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hpcharvest.jumbo.folder import STARTED, STDERR, STDOUT
+from hpcharvest.jumbo import pilot
+from hpcharvest.jumbo.folder import LONGEST_REPORT, STARTED, STDERR, STDOUT
+from hpcharvest.messenger.harvester_files import Kind
 from hpcharvest.messenger.protocol import Task
 from hpcharvest.model.job import PayloadOutcome
 from hpcharvest.model.states import PayloadResult
 
 REPORT: Final = "jobReport.json"
-LONGEST_REPORT: Final = 1_000_000
 _NOT_INVOKED: Final = 126
 """Exit code of engines, and of shells, for a program that is there and was not started."""
 _RUNTIME: Final = re.compile(r"(docker: )?Error\b.*\bOCI (runtime|permission)\b")
@@ -44,6 +45,8 @@ class Stop:
 
     result: PayloadResult
     reason: str
+    error_code: int = 0
+    """The payload's own for it; 0: it gave none."""
 
 
 def judge(task: Task, node: str, ending: Ending, stop: Stop | None, *, launched: bool = False) -> PayloadOutcome:
@@ -63,6 +66,7 @@ def judge(task: Task, node: str, ending: Ending, stop: Stop | None, *, launched:
         cpu_s=ending.cpu_s,
         max_rss_kb=ending.max_rss_kb,
         metadata=_report(f"{task.folder}/{REPORT}"),
+        error_code=verdict.error_code,
     )
 
 
@@ -94,11 +98,28 @@ def _own_doing(task: Task, ending: Ending) -> Stop:
         words = _last_words(f"{task.folder}/{STDERR}")
         if _is_the_engines(task, ending.code, words):
             return Stop(PayloadResult.NOT_RUN, f"its container could not be started: {words}")
-        return Stop(PayloadResult.FAILED, f"the payload {_ended_how(ending.code)}{': ' if words else ''}{words}")
+        if task.job_text is None:
+            return Stop(PayloadResult.FAILED, f"the payload {_ended_how(ending.code)}{': ' if words else ''}{words}")
+    if task.job_text is not None and (word := _pilots_word(task, ending.code)):
+        return word
     missing = [name for name in task.outputs if not _is_output(task.folder, name)]
     if missing:
         return Stop(PayloadResult.FAILED, f"the payload ended well, but did not leave {', '.join(missing)}")
     return Stop(PayloadResult.DONE, "")
+
+
+def _pilots_word(task: Task, code: int) -> Stop | None:
+    """Hear what a payload says in panda-harvester's files; None: it is done, as far as it knows."""
+    folder = Path(task.folder)
+    try:
+        said = pilot.verdict_of(folder, task.job, code, dict.fromkeys(task.outputs, Kind.OUTPUT))
+        if said.result is PayloadResult.DONE:
+            pilot.bring(folder, said, {*task.outputs, task.log})
+            return None
+    except OSError as error:
+        return Stop(PayloadResult.NOT_RUN, f"what the payload said of its job cannot be read: {error}")
+    words = "" if said.attributes.error else _last_words(f"{task.folder}/{STDERR}")
+    return Stop(said.result, f"{said.reason}{': ' if words else ''}{words}", said.error_code)
 
 
 def _is_the_engines(task: Task, code: int, words: str) -> bool:

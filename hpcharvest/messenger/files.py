@@ -9,6 +9,9 @@ from pathlib import Path
 
 from hpcharvest.errors import StorageUnavailable
 
+OURS_ALONE = 0o600
+"""The mode of files that may have in them what a job's owner tells its payload, and nobody else."""
+
 
 @contextlib.contextmanager
 def storage(doing: str) -> Iterator[None]:
@@ -19,9 +22,9 @@ def storage(doing: str) -> Iterator[None]:
         raise StorageUnavailable(f"cannot {doing}: {error}") from error
 
 
-def write_durably(path: Path, text: bytes) -> None:
+def write_durably(path: Path, text: bytes, mode: int = 0o644) -> None:
     """Write a file that nobody reads yet, and wait until the storage has it. OSError as it comes."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         view = memoryview(text)
         while view:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from hpcharvest.messenger.files import storage, sync_folder, write_durably
+from hpcharvest.messenger.files import OURS_ALONE, storage, sync_folder, write_durably
 from hpcharvest.messenger.journal import Journal
 from hpcharvest.messenger.protocol import (
     CUT_OFF,
@@ -41,7 +41,7 @@ class Mailbox:
             for folder in (self.folder, *(self.folder / name for name in (JOURNAL, KILL, *more))):
                 folder.mkdir(parents=True, exist_ok=True)
             draft = self.folder / f".{MANIFEST}"
-            write_durably(draft, encode_manifest(manifest))
+            write_durably(draft, encode_manifest(manifest), OURS_ALONE)
             draft.replace(self.folder / MANIFEST)
             sync_folder(self.folder)
 

@@ -106,6 +106,9 @@ class Task:
     """Whether argv begins with a container engine, whose absence is not the payload's doing."""
     engine_failure: int = 0
     """The exit code by which that engine says that it could not start the container; 0: it has none of its own."""
+    job_text: str | None = None
+    """The server's own dictionary of the job, as JSON, for a payload that speaks panda-harvester's files; None: it does
+    not."""
 
     @property
     def key(self) -> Key:

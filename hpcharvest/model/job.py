@@ -87,6 +87,8 @@ class JobSpec:
     """Whose outputs it merges: then it is our own, and PanDA knows nothing of it."""
     image: str = ""
     """The container image that it asks for, as the server wrote it: not checked yet; empty: none."""
+    text: str = field(default="", repr=False)
+    """The server's own dictionary of it, as JSON without secrets, where its payload is to see it; empty: it is not."""
 
     @property
     def log(self) -> OutputFile | None:
@@ -131,6 +133,8 @@ class PayloadOutcome:
     max_rss_kb: int = 0
     metadata: str = ""
     """The payload's own jobReport.json, unread, if it wrote one of a decent size."""
+    error_code: int = 0
+    """The payload's own for `reason`, as a pilot gives it to PanDA; 0: it gave none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,9 @@ from typing import Protocol
 from hpcharvest.model.shape import Shape
 from hpcharvest.model.states import BatchState
 
+SCRIPT = "script.sh"
+"""The batch script's name in an allocation's folder."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRequest:
@@ -39,7 +42,7 @@ class BatchRequest:
     @property
     def script(self) -> Path:
         """The batch script."""
-        return self.folder / "script.sh"
+        return self.folder / SCRIPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

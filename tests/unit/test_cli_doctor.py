@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,13 +213,25 @@ def test_the_batch_system_is_asked(config: Path) -> None:
     assert (found.level, "lists 0 batch jobs (0 alive)" in found.words) == (Level.OK, True)
 
 
-def test_the_python_of_the_runner_must_have_the_runner(config: Path) -> None:
+@pytest.mark.parametrize(("runner", "installed"), [("file", False), ("package", True)])
+def test_the_python_of_the_runner_must_be_able_to_run_it(
+    config: Path, runner: str, *, installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     site = config.parent / "toy.toml"
-    assert only(partners.runner, load(config)).level is Level.OK
+    before = site.read_text().partition("[software]")[0]
+    bare = tmp_path / "bare" / "bin" / "python3"
+    venv.create(tmp_path / "bare", symlinks=True)
 
-    for python in ("/nowhere/python3", "/bin/false"):
-        site.write_text(site.read_text().partition("[software]")[0] + f'[software]\npython = "{python}"\n')
-        assert only(partners.runner, load(config)).level is Level.FAILURE
+    def found(python: str | Path) -> Finding:
+        site.write_text(f'{before}[software]\npython = "{python}"\nrunner = "{runner}"\n')
+        return only(partners.runner, load(config))
+
+    assert found(sys.executable).level is Level.OK
+    assert found("/nowhere/python3").level is Level.FAILURE
+    broken = found("/bin/false")
+    assert (broken.level, "is installed" in broken.advice) == (Level.FAILURE, installed)
+    assert found(bare).level is (Level.FAILURE if installed else Level.OK)
 
 
 def test_what_a_check_trips_over_is_a_failure(config: Path) -> None:

@@ -83,6 +83,13 @@ def test_outputs_are_named_as_merge_jobs_look_for_them(output: str, lfns: list[s
     assert task.output == told
 
 
+def test_only_a_payload_of_files_sees_the_servers_own_words(tmp_path: Path) -> None:
+    job = replace(JOB, spec=replace(SPEC, text='{"PandaID": 7}'))
+    for kind, seen in (("files", '{"PandaID": 7}'), ("service", "")):
+        (task,) = event_tasks.event_tasks([job], ALLOCATION, queue(tmp_path, kind=kind), Folders(tmp_path), {})
+        assert task.job_text == seen
+
+
 def test_a_callable_finds_its_module_and_its_parameters_in_the_environment(tmp_path: Path) -> None:
     payload = {"environment": {"PYTHONPATH": "/more"}}
     of_job = queue(tmp_path, payload=payload, kind="callable")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpcharvest.errors import MessageNotUnderstood, TornMessage
+from hpcharvest.errors import MessageNotUnderstood, TornMessage, UnsafeName
 from hpcharvest.jumbo import pilot
 from hpcharvest.messenger import harvester_files as names
 from hpcharvest.messenger.harvester_files import Entry, Kind, Status
@@ -188,6 +188,26 @@ def test_a_pilot_finds_its_job_in_its_folder(tmp_path: Path) -> None:
     assert json.loads((tmp_path / names.JOBS).read_text())["7"]["inFilePaths"] == "/in/a"
     assert json.loads((tmp_path / names.PANDA_IDS).read_text()) == [7]
     assert {path.name for path in tmp_path.iterdir()} == {names.JOBS, names.PANDA_IDS, names.CATALOG}
+
+
+def test_an_input_may_not_take_the_place_of_what_the_pilot_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UnsafeName, match=names.JOBS):
+        pilot.equip(tmp_path, JOB, "{}", {names.JOBS: "/in/a"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_pilot_left_deep_in_its_folder_is_brought_up_and_what_lies_elsewhere_is_not(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    for place in (folder / "deep", elsewhere):
+        place.mkdir(parents=True)
+    paths = [folder / "deep" / "out", folder / "deep" / "unwanted", folder / "here", elsewhere / "away"]
+    for path in paths:
+        path.write_text(path.name)
+    entries = tuple(Entry(path=str(path), kind=Kind.OUTPUT) for path in paths)
+    pilot.bring(folder, pilot.Said(result=PayloadResult.DONE, outputs=entries), {"out", "here", "away"})
+    assert {path.name for path in folder.iterdir()} == {"deep", "out", "here"}
+    assert [path.name for path in (folder / "deep").iterdir()] == ["unwanted"]
+    assert (elsewhere / "away").exists()
 
 
 def test_outputs_of_which_a_pilot_says_nothing_are_looked_for_and_without_them_it_failed(tmp_path: Path) -> None:

@@ -68,6 +68,18 @@ def test_recorded_simulation_job_is_read_exactly() -> None:
     )
 
 
+def test_a_job_keeps_what_the_server_said_of_it_if_that_is_wanted_but_no_secret() -> None:
+    secrets = {"secrets": '{"key": "hush"}', "pilotSecrets": "hush", "myproxy": "hush", "credname": "hush"}
+    raw = raw_job(**secrets, prodDBlockToken="NULL", nobody={"knows": ["this"]})
+    kept = json.loads(decode_job(raw, with_text=True).text)
+    assert kept == {key: value for key, value in raw.items() if key not in secrets}
+    assert (kept["prodDBlockToken"], kept["nobody"]) == ("NULL", {"knows": ["this"]})
+    assert decode_job(raw).text == ""
+    (job,) = decode_jobs(answer(raw), with_text=True).jobs
+    assert json.loads(job.text) == kept
+    assert "nobody" not in repr(job)
+
+
 def test_recorded_merge_job_reads_an_archive() -> None:
     body = (RECORDINGS / "merge.txt").read_bytes().partition(b"\n")[2]
     (job,) = decode_jobs(body).jobs

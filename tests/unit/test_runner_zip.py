@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpcharvest.engine import runner_zip
+from hpcharvest.engine.runner_zip import RunnerFile
 from hpcharvest.errors import StorageUnavailable
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.messenger.protocol import ExitCode, Manifest, PayloadEnded, RunnerLeft, Task
@@ -103,6 +104,41 @@ def test_it_has_nothing_that_does_not_belong_there(runner: Path) -> None:
     assert {name.split("/")[1] for name in names if "/" in name} == set(runner_zip.PARTS)
     assert len(names) == len(set(names))
     assert all(name.endswith(".py") for name in names)
+
+
+def test_an_older_runner_stays_as_long_as_a_script_starts_it(tmp_path: Path) -> None:
+    runner = RunnerFile(tmp_path)
+    old, older = tmp_path / "runner-0123456789ab.zip", tmp_path / "runner-ba9876543210.zip"
+    for path in (old, older):
+        path.touch()
+    script = tmp_path / "script.sh"
+    script.write_text(f"exec python3 -I {old} folder\n")
+    runner.place()
+    runner.tidy([script, tmp_path / "was never written"])
+    assert set(tmp_path.glob("*.zip")) == {runner.path, old}
+    runner.tidy([])
+    assert set(tmp_path.glob("*.zip")) == {runner.path}
+
+
+def test_nothing_is_removed_if_a_script_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    old, script = tmp_path / "runner-0123456789ab.zip", tmp_path / "script.sh"
+    old.touch()
+    script.mkdir()
+    RunnerFile(tmp_path).tidy([script])
+    assert old.exists()
+    assert "not removed" in caplog.text
+
+
+def test_a_runner_that_was_purged_is_placed_again(tmp_path: Path) -> None:
+    runner = RunnerFile(tmp_path)
+    runner.place()
+    text = runner.path.read_bytes()
+    runner.path.unlink()
+    runner.place()
+    assert runner.path.read_bytes() == text == runner_zip.build()
+    runner.path.write_bytes(b"what is there is not written again")
+    runner.place()
+    assert runner.path.stat().st_size < len(text)
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

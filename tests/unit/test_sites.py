@@ -36,6 +36,7 @@ MACHINES = [name for name in FILES if not name.startswith("generic/")]
 PROLOGUES = sorted(SITES.rglob("*.sh"))
 PROXIES = [path for path in PROLOGUES if "proxy" in path.read_text()]
 PYTHON = "/usr/bin/python3"
+RUNNER = re.compile(r"runner-[0-9a-f]{12}\.zip")
 OUR_CHOICE = {"margin_s", "max_jobs"}
 """What a machine does not say."""
 
@@ -50,10 +51,10 @@ def spoken(names: list[str]) -> list[str]:
 
 
 def preview(name: str) -> str:
-    """Give the script of `hpcharvest site preview`, with a Python that is the same everywhere."""
+    """Give the script of `hpcharvest site preview`, with a Python and a runner that are always the same."""
     told = CliRunner().invoke(main, ["site", "preview", name])
     assert told.exit_code == 0, told.stderr
-    return told.stdout.replace(shlex.quote(sys.executable), PYTHON)
+    return RUNNER.sub("runner-DIGEST.zip", told.stdout.replace(shlex.quote(sys.executable), PYTHON))
 
 
 @pytest.fixture(autouse=True)

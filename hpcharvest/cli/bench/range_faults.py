@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -40,8 +40,8 @@ class Scene:
     down: str = ""
     """The node that is lost at the time."""
 
-    def processes(self, module: str) -> list[psutil.Process]:
-        """Find the processes of the runners (`hpcharvest.jumbo`) or of their nodes (`hpcharvest.jumbo.node`)."""
+    def processes(self, *, nodes: bool = False) -> list[psutil.Process]:
+        """Find the processes of the runners, or of their nodes."""
         place = str(self.world.work)
         found = []
         for process in psutil.process_iter():
@@ -49,13 +49,23 @@ class Scene:
                 words = process.cmdline()
             except psutil.Error:
                 continue
-            if module in words and any(word.startswith(place) for word in words):
+            if _is_runner(words, nodes=nodes) and any(word.startswith(place) for word in words):
                 found.append(process)
         return found
 
     def running(self) -> list[int]:
         """Give the batch jobs that run."""
         return [row["id"] for row in self.world.cluster.status() if row["state"].lower() == "running"]
+
+
+def _is_runner(words: Sequence[str], *, nodes: bool) -> bool:
+    """Whether a command line is a runner's, or that of its node: from the package, or from the single file."""
+    match words:
+        case [_, "-m", module, *_]:
+            return module == ("hpcharvest.jumbo.node" if nodes else "hpcharvest.jumbo")
+        case [_, "-I", file, first, *_] if file.endswith(".zip"):
+            return (first == "node") is nodes
+    return False
 
 
 def _kill_controller(scene: Scene) -> bool:
@@ -68,18 +78,18 @@ def _kill_controller(scene: Scene) -> bool:
 
 def _kill_head(scene: Scene) -> bool:
     """Kill a head: a runner that is another runner's child."""
-    runners = scene.processes("hpcharvest.jumbo")
+    runners = scene.processes()
     heads = [one for one in runners if _parent(one) in {other.pid for other in runners}]
     return _kill(scene, heads)
 
 
 def _kill_node(scene: Scene) -> bool:
-    return _kill(scene, scene.processes("hpcharvest.jumbo.node"))
+    return _kill(scene, scene.processes(nodes=True))
 
 
 def _kill_allocation(scene: Scene) -> bool:
     """Kill everything of an allocation at once, as a loss of power would."""
-    runners = scene.processes("hpcharvest.jumbo")
+    runners = scene.processes()
     tops = [one for one in runners if _parent(one) not in {other.pid for other in runners}]
     if not tops:
         return False
@@ -96,7 +106,7 @@ def _kill_allocation(scene: Scene) -> bool:
 
 
 def _warn_runner(scene: Scene) -> bool:
-    return _kill(scene, scene.processes("hpcharvest.jumbo"), signal.SIGTERM)
+    return _kill(scene, scene.processes(), signal.SIGTERM)
 
 
 def _lose_node(scene: Scene) -> bool:

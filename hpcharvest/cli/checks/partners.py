@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from hpcharvest.cli.checks.finding import Finding, failure, ok
 from hpcharvest.config.schema import Configuration, Site
+from hpcharvest.engine import launch
 from hpcharvest.engine.parts import client_of
 from hpcharvest.engine.parts import credentials as shown_to
+from hpcharvest.engine.runner_zip import RunnerFile
 from hpcharvest.errors import HarvestError
 from hpcharvest.messenger.protocol import ExitCode
 from hpcharvest.model.words import counted
@@ -54,21 +58,26 @@ def batch(configuration: Configuration) -> Iterator[Finding]:
 
 def runner(configuration: Configuration) -> Iterator[Finding]:
     """Start each site's Python with the runner, which is to complain that it got no folder."""
-    for here in sites(configuration):
-        argv = (str(here.software.python), "-m", "hpcharvest.jumbo")
-        try:
-            done = subprocess.run(
-                argv, capture_output=True, timeout=RUNNER_S, check=False, stdin=subprocess.DEVNULL, cwd="/"
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            yield failure(f"site {here.name}: {argv[0]} cannot be run: {error}", "name another in [software] python")
-            continue
-        if done.returncode == ExitCode.USAGE:
-            yield ok(f"site {here.name}: {argv[0]} can run the runner")
-        else:
-            last = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            advice = "name in [software] a Python, 3.11 or later, in which this hpcharvest is installed"
-            yield failure(f"site {here.name}: {argv[0]} cannot run the runner: {last}", advice)
+    with tempfile.TemporaryDirectory() as folder:
+        file = RunnerFile(Path(folder))
+        file.place()
+        for here in sites(configuration):
+            yield _runs(here, launch.runner_argv(here, file.path))
+
+
+def _runs(here: Site, argv: tuple[str, ...]) -> Finding:
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, timeout=RUNNER_S, check=False, stdin=subprocess.DEVNULL, cwd="/"
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return failure(f"site {here.name}: {argv[0]} cannot be run: {error}", "name another in [software] python")
+    if done.returncode == ExitCode.USAGE:
+        return ok(f"site {here.name}: {argv[0]} can run the runner")
+    last = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    within = ", in which this hpcharvest is installed" if here.software.runner == "package" else ""
+    advice = f"name in [software] a Python, 3.11 or later{within}"
+    return failure(f"site {here.name}: {argv[0]} cannot run the runner: {last}", advice)
 
 
 def sites(configuration: Configuration) -> list[Site]:

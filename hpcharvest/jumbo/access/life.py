@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hpcharvest.jumbo import pilot
 from hpcharvest.jumbo.access.point import AccessPoint, Identity
 from hpcharvest.jumbo.folder import STDERR, STDOUT
 from hpcharvest.jumbo.slot import NOT_ITS_DOING
@@ -31,21 +32,6 @@ class Problem:
 
     words: str
     ours: bool
-
-
-def environment(task: EventTask, own: Mapping[str, str], folder: str) -> dict[str, str]:
-    """Give the environment of a worker's process; what the job wants counts more.
-
-    By HARVESTER_ID and HARVESTER_WORKER_ID the pilot knows that it is one. Without PILOT_NOKILL it would kill, at its
-    end, every process of its user whose parent is gone: the node's own among them.
-    """
-    ours = {
-        "HARVESTER_WORKDIR": folder,
-        "HARVESTER_ID": "hpcharvest",
-        "HARVESTER_WORKER_ID": Path(task.folder).name,
-        "PILOT_NOKILL": "1",
-    }
-    return {**own, **ours, **{name: task.env[name] for name in ours if name in task.env}}
 
 
 class Life:
@@ -137,7 +123,7 @@ class Life:
             return Child(
                 self._task.argv,
                 mark=self._mark,
-                environment=environment(self._task, self._environment, folder),
+                environment=pilot.environment(self._environment, self._task.env, folder, Path(self._task.folder).name),
                 folder=folder,
                 stdout=stdout.fileno(),
                 stderr=stderr.fileno(),

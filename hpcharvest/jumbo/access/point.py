@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from hpcharvest.errors import MessageNotUnderstood, TornMessage, UnsafeName
 from hpcharvest.jumbo.folder import check_names
 from hpcharvest.messenger import harvester_files as names
-from hpcharvest.messenger.files import write_durably
+from hpcharvest.messenger.files import OURS_ALONE, write_durably
 
 DRAFT: Final = ".draft"
 LARGEST: Final = 256_000_000
@@ -98,7 +98,7 @@ class AccessPoint:
         """Write a file, so that whoever sees it sees all of it."""
         self._operations += 2
         draft = Path(self.folder, DRAFT)
-        write_durably(draft, text)
+        write_durably(draft, text, OURS_ALONE)
         draft.rename(Path(self.folder, name))
 
     def read(self, name: str) -> Found | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ _ZIPPED = "zip://"
 _MERGE, _PER_INPUT = "esmergeSpec", "nEventsPerInputFile"
 _NO_STORAGE = "PANDA_UNDEFINED2"
 """What the server gives as the endpoint of a site of which it knows none."""
+_SECRET = re.compile(r"secret|proxy|password|credname", re.IGNORECASE)
+"""In the keys of what is for nobody's eyes, such as `secrets`, `pilotSecrets` and `myproxy`."""
 _ADLER32 = re.compile(r"ad:([0-9a-fA-F]{1,8})", re.ASCII)
 _MD5 = re.compile(r"md:[0-9a-fA-F]{32}", re.ASCII)
 
@@ -80,8 +83,8 @@ def no_jobs_in(body: bytes) -> bool:
     return envelope.no_jobs
 
 
-def decode_jobs(body: bytes, *, max_bytes: int = MAX_JOB_BYTES) -> DecodedAnswer:
-    """Read the answer to a request for jobs, as it came; one bad job harms no other.
+def decode_jobs(body: bytes, *, max_bytes: int = MAX_JOB_BYTES, with_text: bool = False) -> DecodedAnswer:
+    """Read the answer to a request for jobs, as it came; one bad job harms no other. `with_text`: as in `decode_job`.
 
     Raises `AnswerNotUnderstood` if the answer as a whole cannot be read, and `ServerRefused` if it is a refusal.
     "No jobs in PanDA" is no error but an empty answer.
@@ -96,14 +99,17 @@ def decode_jobs(body: bytes, *, max_bytes: int = MAX_JOB_BYTES) -> DecodedAnswer
     refused: list[RefusedJob] = []
     for raw in data["jobs"]:
         try:
-            jobs.append(decode_job(raw, max_bytes=max_bytes))
+            jobs.append(decode_job(raw, max_bytes=max_bytes, with_text=with_text))
         except JobError as problem:
             refused.append(_refusal(raw, str(problem)))
     return DecodedAnswer(jobs=tuple(jobs), refused=tuple(refused))
 
 
-def decode_job(raw: Any, *, max_bytes: int = MAX_JOB_BYTES) -> JobSpec:
-    """Read one job. `JobNotUnderstood` or `UnsafeName` tell PandaID, key, what was found and what was expected."""
+def decode_job(raw: Any, *, max_bytes: int = MAX_JOB_BYTES, with_text: bool = False) -> JobSpec:
+    """Read one job. `JobNotUnderstood` or `UnsafeName` tell PandaID, key, what was found and what was expected.
+
+    `with_text`: keep the dictionary itself too, but for its secrets.
+    """
     if not isinstance(raw, dict):
         raise JobNotUnderstood(f"a job is {excerpt(raw)}, expected a dictionary")
     known_id = _positive(raw.get("PandaID"))
@@ -137,7 +143,12 @@ def decode_job(raw: Any, *, max_bytes: int = MAX_JOB_BYTES) -> JobSpec:
         event_service=fields.flag("eventService"),
         merge=_merge_step(fields, raw, max_bytes),
         image=fields.optional("container_name"),
+        text=_without_secrets(raw) if with_text else "",
     )
+
+
+def _without_secrets(raw: dict[str, Any]) -> str:
+    return json.dumps({key: value for key, value in raw.items() if not _SECRET.search(key)})
 
 
 def _inputs(fields: Fields) -> tuple[InputFile, ...]:

@@ -19,4 +19,4 @@ export http_proxy="${http_proxy:-http://proxy.alcf.anl.gov:3128}"
 export https_proxy="${https_proxy:-$http_proxy}"
 export ftp_proxy="${ftp_proxy:-$http_proxy}"
 export no_proxy="${no_proxy:-localhost,127.0.0.0/8,.alcf.anl.gov}"
-exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/harvester_id/allocations/1
+exec /usr/bin/python3 -I /path/to/work_dir/harvester_id/runner-DIGEST.zip /path/to/work_dir/harvester_id/allocations/1

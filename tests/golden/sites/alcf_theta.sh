@@ -7,4 +7,4 @@ export HPCHARVEST_RESTART="$(cat *.cobaltlog 2>/dev/null | grep -c 'Info: job su
 export HPCHARVEST_DEADLINE="${COBALT_ENDTIME%%.*}"
 : "${HPCHARVEST_DEADLINE:=$(( $(date +%s) + 10800 ))}"
 
-exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/harvester_id/allocations/1
+exec /usr/bin/python3 -I /path/to/work_dir/harvester_id/runner-DIGEST.zip /path/to/work_dir/harvester_id/allocations/1

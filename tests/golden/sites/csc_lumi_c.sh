@@ -14,4 +14,4 @@ export HPCHARVEST_RESTART="${SLURM_RESTART_COUNT:-0}"
 export HPCHARVEST_DEADLINE="${SLURM_JOB_END_TIME:-}"
 : "${HPCHARVEST_DEADLINE:=$(( $(date +%s) + 86400 ))}"
 
-exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/harvester_id/allocations/1
+exec /usr/bin/python3 -I /path/to/work_dir/harvester_id/runner-DIGEST.zip /path/to/work_dir/harvester_id/allocations/1

@@ -7,4 +7,4 @@ export HPCHARVEST_RESTART="${HPCHARVEST_BATCH_RESTART:-0}"
 export HPCHARVEST_DEADLINE="${HPCHARVEST_BATCH_DEADLINE}"
 : "${HPCHARVEST_DEADLINE:=$(( $(date +%s) + 86400 ))}"
 
-exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/harvester_id/allocations/1
+exec /usr/bin/python3 -I /path/to/work_dir/harvester_id/runner-DIGEST.zip /path/to/work_dir/harvester_id/allocations/1

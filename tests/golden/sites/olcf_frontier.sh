@@ -18,4 +18,4 @@ export HPCHARVEST_DEADLINE="${SLURM_JOB_END_TIME:-}"
 export http_proxy="${http_proxy:-http://proxy.ccs.ornl.gov:3128}"
 export https_proxy="${https_proxy:-$http_proxy}"
 export no_proxy="${no_proxy:-localhost,127.0.0.0/8,.ccs.ornl.gov}"
-exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/harvester_id/allocations/1
+exec /usr/bin/python3 -I /path/to/work_dir/harvester_id/runner-DIGEST.zip /path/to/work_dir/harvester_id/allocations/1

@@ -6,4 +6,4 @@ export HPCHARVEST_RESTART="$([ "${LSB_RESTART:-N}" = Y ] && echo 1 || echo 0)"
 export HPCHARVEST_DEADLINE=""
 : "${HPCHARVEST_DEADLINE:=$(( $(date +%s) + 7200 ))}"
 
-exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/harvester_id/allocations/1
+exec /usr/bin/python3 -I /path/to/work_dir/harvester_id/runner-DIGEST.zip /path/to/work_dir/harvester_id/allocations/1

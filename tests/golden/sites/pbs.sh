@@ -13,4 +13,4 @@ export HPCHARVEST_RESTART="$(n=0; until mkdir "$HPCHARVEST_STARTS.$PBS_JOBID.$n"
 export HPCHARVEST_DEADLINE=""
 : "${HPCHARVEST_DEADLINE:=$(( $(date +%s) + 14400 ))}"
 
-exec /usr/bin/python3 -m hpcharvest.jumbo /path/to/work_dir/harvester_id/allocations/1
+exec /usr/bin/python3 -I /path/to/work_dir/harvester_id/runner-DIGEST.zip /path/to/work_dir/harvester_id/allocations/1
