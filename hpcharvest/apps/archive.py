@@ -10,7 +10,7 @@ from hpcharvest.apps.ticket import Ticket
 from hpcharvest.apps.transfer.copy import summed
 from hpcharvest.apps.transfer.mover import Moved
 from hpcharvest.apps.transfer.registry import mover
-from hpcharvest.errors import ChecksumMismatch, OutputMissing, StorageUnavailable
+from hpcharvest.errors import ChecksumMismatch, OutputMissing, SourceMissing, StorageUnavailable, TransferError
 from hpcharvest.model.event_range import Bundle
 from hpcharvest.model.job import OutputFile
 
@@ -43,7 +43,7 @@ def archived(archive: ArchiveTicket, staged: None) -> Moved:
         regular = stat.S_ISREG(source.lstat().st_mode)
         found = summed(source) if regular else None
     except FileNotFoundError as error:
-        raise OutputMissing(f"job {bundle.job}: the archive {source} is not there any more") from error
+        raise _missing(archive) from error
     except OSError as error:
         raise StorageUnavailable(f"job {bundle.job}: {source}: {error.strerror}") from error
     if found is None:
@@ -59,7 +59,18 @@ def archived(archive: ArchiveTicket, staged: None) -> Moved:
 def store_archive(archive: ArchiveTicket, found: Moved) -> str:
     """Bring an archive to where it belongs, and give its URL there. May be repeated. Raises a TransferError."""
     url = archive.ticket.storage.destination(archive.file)
-    moved = mover(url).store(archive.source, url)
+    try:
+        moved = mover(url).store(archive.source, url)
+    except SourceMissing as error:
+        raise _missing(archive) from error
     if moved != found:
         raise StorageUnavailable(f"job {archive.bundle.job}: {url} has {moved}, but {found} was sent there")
     return url
+
+
+def _missing(archive: ArchiveTicket) -> TransferError:
+    """Say that an archive is lost; but not while everything is missing, as where a file system is not mounted."""
+    words = f"job {archive.bundle.job}: the archive {archive.source} is not there"
+    if archive.ticket.folders.allocations.is_dir():
+        return OutputMissing(f"{words} any more")
+    return StorageUnavailable(f"{words}, nor is {archive.ticket.folders.allocations}")

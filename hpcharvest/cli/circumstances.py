@@ -9,7 +9,7 @@ from hpcharvest.cli.ranges import by_state
 from hpcharvest.engine.why import TOLD, Circumstances
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.job import Job
-from hpcharvest.model.states import JobState
+from hpcharvest.model.states import AllocationState, JobState
 
 LATEST = 20
 """Entries of a job's journal among which the last ones of its life are."""
@@ -22,7 +22,7 @@ def gather(job: Job, harvest: Harvest) -> Circumstances:
     return Circumstances(
         now=now,
         controller=harvest.controller().runs,
-        allocation=database.allocations.get(job.allocation) if job.allocation is not None else None,
+        allocation=_allocation(job, harvest),
         report=database.outbox.get(job.id),
         told_at=_told_at(job, harvest),
         configured=queue is not None,
@@ -35,8 +35,24 @@ def gather(job: Job, harvest: Harvest) -> Circumstances:
         ranges=by_state(database.event_ranges.counts([job.id])) if job.spec.event_service else {},
         serving=_serving(job, harvest),
         bundles=database.bundles.counts([job.id]).get(job.id, {}) if job.spec.event_service else {},
+        problem=_problem(job, harvest),
         show=lambda seconds: _clock_face(seconds, now),
     )
+
+
+def _allocation(job: Job, harvest: Harvest) -> Allocation | None:
+    """Find the job's allocation, or one that lives and is to do its event ranges, one that runs before all others."""
+    allocations = harvest.database.allocations
+    if job.state is not JobState.SERVED:
+        return allocations.get(job.allocation) if job.allocation is not None else None
+    mine = (one for one in allocations.live() if (job.id, job.attempt) in one.event_jobs)
+    return min(mine, key=lambda one: (one.state is not AllocationState.RUNNING, one.id), default=None)
+
+
+def _problem(job: Job, harvest: Harvest) -> str:
+    """Say what keeps the oldest bundle of the job that is held up."""
+    bundles = harvest.database.bundles.unfinished() if job.state is JobState.SERVED else []
+    return next((one.problem for one in bundles if one.job == job.id and one.problem), "")
 
 
 def _told_at(job: Job, harvest: Harvest) -> float:

@@ -51,6 +51,8 @@ class EventRanges(Section):
     """Number of nodes that a range needs: more than 1 for kind `mpi` alone."""
     cores: PositiveCount = 1
     """Number of cores that a slot, which does one range after another, has on each of its nodes."""
+    ranks_per_node: Count = 0
+    """Number of ranks on each node of a slot, for kind `mpi` alone; 0: as many as it has cores there."""
     memory_mb: Count = 0
     """Memory of a slot on each of its nodes, in MB; 0: unknown."""
     gpus: Count = 0
@@ -104,6 +106,13 @@ class EventRanges(Section):
         module, _, function = value.partition(":")
         if not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
             raise ValueError(f"{value!r} is not like package.module:function")
+        return value
+
+    @field_validator("ranks_per_node")
+    @classmethod
+    def _ranks_by_mpi(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("kind") != "mpi":
+            raise ValueError(f'ranks_per_node = {value} has no effect without kind = "mpi"')
         return value
 
     @field_validator("nodes_per_slot")

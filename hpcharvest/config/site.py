@@ -29,6 +29,7 @@ from hpcharvest.config.container import Container
 
 Dialect = Text
 LauncherName = Literal["mpiexec", "pals", "openmpi", "srun", "aprun", "jsrun", "flux", "none"]
+RangeLink = Literal["sockets", "mpi"]
 GpuVendor = Literal["nvidia", "amd", "intel"]
 
 LAUNCHER_PLACEHOLDERS = frozenset(
@@ -163,6 +164,17 @@ class Launcher(Section):
     node_argv: Strings = ()
     """The command line that starts, on one node, the process that does event ranges there, beside the payloads of other
     jobs; with the same words in braces. Empty: the launcher's own way."""
+
+    link: RangeLink = "sockets"
+    """Over what the nodes of a batch job that does event ranges speak to its first one: `sockets`, or `mpi`, where the
+    nodes can reach each other in no other way. With `mpi` a batch job ends when one of its nodes dies."""
+
+    @field_validator("link")
+    @classmethod
+    def _link_has_ranks(cls, value: RangeLink, info: ValidationInfo) -> RangeLink:
+        if value == "mpi" and not info.data.get("argv") and info.data.get("name") == "none":
+            raise ValueError('link = "mpi" needs a launcher that starts ranks')
+        return value
 
     @field_validator("node_argv")
     @classmethod

@@ -25,11 +25,12 @@ from hpcharvest.engine.effects import Hands, Kind
 from hpcharvest.engine.events import BundleFailed, BundleStored, Event, Salvaged
 from hpcharvest.engine.range_book import RangeBook
 from hpcharvest.engine.turn import Turn
-from hpcharvest.errors import HarvestError, IllegalTransition
+from hpcharvest.errors import HarvestError, IllegalTransition, StorageUnavailable
 from hpcharvest.messenger.protocol import Record
 from hpcharvest.messenger.ranges import ARCHIVES, ArchiveClosed, RangesFailed
 from hpcharvest.model.event_range import Bundle, RangeOutcome
-from hpcharvest.model.ids import AllocationId, BundleId
+from hpcharvest.model.facts import RangesEnded
+from hpcharvest.model.ids import AllocationId, Attempt, BundleId
 from hpcharvest.model.job import Job
 from hpcharvest.model.states import BUNDLE_LIFE, BundleState, JobState, RangeState
 from hpcharvest.model.words import counted
@@ -39,8 +40,8 @@ from hpcharvest.store.database import Database
 logger = logging.getLogger(__name__)
 
 SALVAGE_TRIES = 20
-"""How often an ended allocation's folder is looked through that cannot be; then its ranges are done again."""
-SALVAGE_PAUSE_S = 10.0
+"""How often an ended allocation's folder is looked through that cannot be, with ever longer pauses, so that a file
+system may be away for hours; then its ranges are done again."""
 STAGING = 16
 """Bundles that are staged out at once at the most: more would only wait in Parsl."""
 
@@ -119,7 +120,7 @@ class Bundles:
             wall_s=sum(one.wall_s for one in record.ranges),
             since=turn.now,
         )
-        self._take(bundle, outcomes, turn)
+        self._take(bundle, outcomes, job.attempt, turn)
 
     def failed(self, record: RangesFailed, allocation: AllocationId, turn: Turn) -> None:
         """Take in failures, of which PanDA is told at once."""
@@ -142,7 +143,7 @@ class Bundles:
             state=BundleState.STORED,
             since=turn.now,
         )
-        self._take(bundle, outcomes, turn)
+        self._take(bundle, outcomes, job.attempt, turn)
 
     def stage(self, turn: Turn) -> None:
         """Let archives go to their destination, as many at once as is good."""
@@ -197,7 +198,7 @@ class Bundles:
                 logger.error("allocation %s: its folder cannot be looked through; its event ranges go on", number)
                 self._release(number, turn)
             elif now >= due and not self._hands.holds(("salvage", number)):
-                self._salvages[number] = (tries + 1, now + SALVAGE_PAUSE_S)
+                self._salvages[number] = (tries + 1, now + lifecycle.backoff(self._patience, tries + 1))
                 self._hands.carry_out(Kind.SWEEP, ("salvage", number), partial(self._salvage_all, number))
 
     def salvaged(self, event: Salvaged, turn: Turn) -> None:
@@ -212,8 +213,9 @@ class Bundles:
         self._release(event.allocation, turn)
 
     def give_up(self, job: Job, turn: Turn) -> None:
-        """Bring no more archives away, of a job that is stopped."""
-        for bundle in self._book.open_bundles(job.id, BundleState.CLOSED):
+        """Bring no more archives away, of a job that is stopped, and tell of none whose queue nobody configures."""
+        states = [BundleState.CLOSED] if job.queue in self._storages else [BundleState.CLOSED, BundleState.STORED]
+        for bundle in self._book.open_bundles(job.id, *states):
             if bundle.id not in self._staging and bundle.id not in turn.changes.bundles:
                 self.move(bundle, turn, BundleState.LOST, problem="its job was stopped")
 
@@ -241,7 +243,7 @@ class Bundles:
         self._next = BundleId(number + 1)
         return number
 
-    def _take(self, bundle: Bundle, outcomes: tuple[RangeOutcome, ...], turn: Turn) -> None:
+    def _take(self, bundle: Bundle, outcomes: tuple[RangeOutcome, ...], attempt: Attempt, turn: Turn) -> None:
         what = f"went into archive {bundle.archive}" if bundle.archive else f"failed, such as by {outcomes[0].error!r}"
         many = counted(bundle.ranges, "event range")
         logger.info("job %s: %s of allocation %s %s", bundle.job, many, bundle.allocation, what)
@@ -249,6 +251,7 @@ class Bundles:
         turn.changes.outcomes.append(
             Outcomes(job=bundle.job, allocation=bundle.allocation, bundle=bundle.id, outcomes=outcomes)
         )
+        turn.tell(RangesEnded(job=bundle.job, attempt=attempt, at=turn.now))
 
     def _release(self, allocation: AllocationId, turn: Turn) -> None:
         self._salvages.pop(allocation, None)
@@ -259,7 +262,10 @@ class Bundles:
         try:
             archives = self._database.bundles.archives(number)
             ranges = self._database.event_ranges.ended_in(number)
-            records = tuple(self._salvage(folder, archives, ranges)) if folder.is_dir() else ()
+            here = folder.is_dir()
+            if not here and not self._folders.allocations.is_dir():
+                raise StorageUnavailable(f"{self._folders.allocations} is not there")
+            records = tuple(self._salvage(folder, archives, ranges)) if here else ()
         except (HarvestError, OSError) as error:
             logger.warning("allocation %s cannot be looked through: %s; will try again", number, error)
         else:

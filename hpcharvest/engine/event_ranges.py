@@ -8,7 +8,7 @@ took with it comes back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,8 +37,8 @@ from hpcharvest.store.database import Database
 
 logger = logging.getLogger(__name__)
 
-NOTE_PAUSE_S = 10.0
-"""Seconds before the runners of a stopped job are told once more."""
+NOTE_PAUSE_S, LATE_NOTE_PAUSE_S = 10.0, 600.0
+"""Seconds before the runners of a job that is being stopped, or that is over, are told once more."""
 
 EventJobs = tuple[tuple[JobId, Attempt], ...]
 
@@ -77,7 +77,7 @@ class EventRanges:
             events.FeedWritten: lambda event, _: staff.feeding.written(event),
             events.BundleStored: staff.bundles.stored,
             events.BundleFailed: staff.bundles.store_failed,
-            events.Salvaged: self._salvaged,
+            events.Salvaged: staff.bundles.salvaged,
             events.RangesReported: self._reported,
             events.RangesUnreported: staff.reports.unreported,
             events.RangesUnasked: lambda event, _: staff.reports.unasked(event),
@@ -117,9 +117,9 @@ class EventRanges:
         self._serve(turn)
         self._staff.bundles.look_through(turn)
         for job in turn.mirror.served.values():
-            if self._stopping(job):
+            if job.kill_requested:
                 self._staff.bundles.give_up(job, turn)
-            else:
+            elif not self._stopping(job):
                 self._staff.feeding.feed(job, turn, more=not self._staff.acquiring.exhausted(job.id))
             self._finish(job, turn)
         self._staff.reports.pick(turn)
@@ -133,11 +133,12 @@ class EventRanges:
         for one in turn.changes.allocations.values():
             if one.state.final:
                 staff.feeding.forget(one.id)
+                for number, _ in one.event_jobs:
+                    self._noted.pop((number, one.id), None)
         for job in turn.mirror.served.values():
-            if self._stopping(job):
-                self._tell_runners(job, turn)
-            elif job.queue in self._queues and not self._hands.holds("where ranges are"):
+            if not self._stopping(job) and job.queue in self._queues and not self._hands.holds("where ranges are"):
                 staff.acquiring.ask(job, self._need(job, turn), staff.book)
+        self._tell_runners(turn)
         staff.reports.settle(turn, staff.acquiring.unsure, staff.acquiring.busy)
 
     def follow(self, turn: Turn) -> None:
@@ -193,25 +194,30 @@ class EventRanges:
 
     def _demands(self, name: str, queue: Queue, turn: Turn) -> list[Demand]:
         """Say how many ranges of which job no allocation is to do yet."""
-        limits, slot, book = launch.limits(queue.site), event_tasks.slot(queue), self._staff.book
-        jobs = self._open_jobs(name, turn)
+        book, every = self._staff.book, self._open_jobs(name, turn)
+        jobs = [job for job in every if not lifecycle.waits(job.not_before, turn.now, self._patience)]
         paces = {job.id: event_tasks.range_s(queue, book.pace(job.id)) for job in jobs}
-        covered = 0
+        left = {
+            job.id: book.number(job.id, RangeState.READY) + (self._staff.acquiring.available(job.id) or 0)
+            for job in jobs
+        }
         for one in turn.live_allocations():
-            mine = [job for job, _ in one.event_jobs if job in paces]
-            if mine and one.queue == name and not one.gone_at and not one.cancel_requested:
-                fed = sum(book.standing(one.id, job).fed for job in mine)
-                slowest = max(paces[job] for job in mine)
-                covered += max(0, capacity(one.shape, slot, slowest, limits) - fed)
-        demands = []
-        for job in jobs:
-            if lifecycle.waits(job.not_before, turn.now, self._patience):
-                continue
-            there = book.number(job.id, RangeState.READY) + (self._staff.acquiring.available(job.id) or 0)
-            left = max(0, there - covered)
-            covered = max(0, covered - there)
-            demands.append(Demand(job=job.id, ranges=left, range_s=paces[job.id]))
-        return demands
+            if one.queue == name and not one.gone_at and not one.cancel_requested:
+                spare = self._spare(one, queue, paces)
+                for job in jobs:  # of those that it does not know, and of those that it has the last of, it gets none
+                    takes = (job.id, job.attempt) in one.event_jobs and not book.standing(one.id, job.id).last
+                    does = min(left[job.id], spare) if takes else 0
+                    left[job.id], spare = left[job.id] - does, spare - does
+        return [Demand(job=job, ranges=ranges, range_s=paces[job]) for job, ranges in left.items()]
+
+    def _spare(self, allocation: Allocation, queue: Queue, paces: Mapping[JobId, float]) -> int:
+        """Say how many ranges an allocation can do beyond what it was fed, if they are like the slowest of its jobs."""
+        mine = [job for job, _ in allocation.event_jobs if job in paces]
+        if not mine:
+            return 0
+        slowest = max(paces[job] for job in mine)
+        does = capacity(allocation.shape, event_tasks.slot(queue), slowest, launch.limits(queue.site))
+        return max(0, does - sum(self._staff.book.standing(allocation.id, job).fed for job, _ in allocation.event_jobs))
 
     # --- its own --------------------------------------------------------------------------------------------------
 
@@ -243,8 +249,10 @@ class EventRanges:
     def _finish(self, job: Job, turn: Turn) -> None:
         """End a job of which nothing is left: neither here, nor with PanDA, nor to be told."""
         book, changes = self._staff.book, turn.changes
-        unsettled = changes.new_ranges or changes.outcomes or changes.feeds or changes.released or changes.bundles
-        if unsettled or book.open_bundles(job.id) or turn.job(job.id) is not job:
+        moved = {one.job for one in changes.new_ranges} | {one.job for one in changes.outcomes}
+        moved |= {one.job for one in changes.feeds} | {one.job for one in changes.bundles.values()}
+        unsettled = changes.released or job.id in moved or book.open_bundles(job.id)
+        if unsettled or turn.job(job.id) is not job:
             return
         left = book.number(job.id, RangeState.READY, RangeState.FED)
         if not self._stopping(job) and (left or not self._staff.acquiring.exhausted(job.id)):
@@ -262,22 +270,24 @@ class EventRanges:
         )
         turn.tell(facts.RangesOver(job=job.id, attempt=job.attempt, outcome=outcome, at=turn.now))
 
-    def _tell_runners(self, job: Job, turn: Turn) -> None:
-        """Leave notes in every allocation that does ranges of a job that is stopped."""
+    def _tell_runners(self, turn: Turn) -> None:
+        """Leave notes in every allocation that runs, about those of its jobs whose ranges nobody wants any more.
+
+        Also about those that are over: one that was just starting then, or a note that got lost, would else keep its
+        nodes waiting for ranges until its walltime.
+        """
         now = self._clock.steady()
         for one in turn.mirror.allocations.values():
-            key = (job.id, one.id)
-            wanted = (job.id, job.attempt) in one.event_jobs and one.state is AllocationState.RUNNING
-            if wanted and now >= self._noted.get(key, 0.0):
-                self._noted[key] = now + NOTE_PAUSE_S
-                note = partial(self._effects.leave_note, job.id, job.attempt, one.id)
-                self._hands.carry_out(Kind.NOTE, ("stop", job.id, job.attempt, one.id), note)
-
-    def _salvaged(self, event: events.Salvaged, turn: Turn) -> None:
-        self._staff.bundles.salvaged(event, turn)
-        allocation = turn.allocation(event.allocation)
-        if allocation is not None and any(one.allocation == event.allocation for one in turn.changes.outcomes):
-            self.ended(allocation, turn)
+            if one.state is not AllocationState.RUNNING or one.gone_at:
+                continue
+            for number, attempt in one.event_jobs:
+                job, key = turn.mirror.served.get(number), (number, one.id)
+                here = job is not None and job.attempt == attempt
+                if (here and job and not self._stopping(job)) or now < self._noted.get(key, 0.0):
+                    continue
+                self._noted[key] = now + (NOTE_PAUSE_S if here else LATE_NOTE_PAUSE_S)
+                note = partial(self._effects.leave_note, number, attempt, one.id)
+                self._hands.carry_out(Kind.NOTE, ("stop", number, attempt, one.id), note)
 
     def _reported(self, event: events.RangesReported, turn: Turn) -> None:
         self._staff.reports.reported(event, turn)

@@ -103,6 +103,7 @@ def event_task(
         scratch=queue.site.nodes.scratch,
         nodes=section.nodes_per_slot,
         cores=section.cores,
+        ranks_per_node=section.ranks_per_node or section.cores,
         memory_mb=section.memory_mb,
         gpus=section.gpus,
         range_walltime_s=section.range_walltime_s * queue.site.allocation.walltime_factor,

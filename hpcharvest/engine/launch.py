@@ -14,7 +14,7 @@ from hpcharvest.config.schema import Queue, Site
 from hpcharvest.engine import images as containers
 from hpcharvest.engine import launchers
 from hpcharvest.errors import JobNotUnderstood
-from hpcharvest.messenger.protocol import Manifest, Task
+from hpcharvest.messenger.protocol import LinkName, Manifest, Task
 from hpcharvest.messenger.ranges import EventTask
 from hpcharvest.model.allocation import Allocation
 from hpcharvest.model.job import Job, JobSpec
@@ -191,6 +191,7 @@ def manifest(
         node_launcher=node_launcher,
         nodes_together=together,
         link_address=site.nodes.link_address,
+        link=LinkName(site.launcher.link),
         tasks=tuple(task(job, queue, folders, images) for job in jobs),
         event_tasks=event_tasks,
     )

@@ -231,7 +231,7 @@ _JOB_RULES: dict[type[facts.JobFact], Callable[[Job, Any, Patience], Job]] = {
     facts.PayloadWanted: _payload_wanted,
     facts.Assigned: _assigned,
     facts.Served: _served,
-    facts.RangesLost: lambda job, fact, _: served.ranges_lost(job, fact.number),
+    **served.RULES,
     facts.AllocationLeft: lambda job, fact, patience: served.allocation_left(job, fact, partial(backoff, patience)),
     facts.RangesOver: _ranges_over,
     facts.PayloadStarted: _payload_started,

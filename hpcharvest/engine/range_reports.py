@@ -9,7 +9,7 @@ tells how many ranges were lost with an answer that never came here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from queue import SimpleQueue
 
@@ -29,7 +29,7 @@ from hpcharvest.model.job import Job
 from hpcharvest.model.states import BundleState
 from hpcharvest.model.words import counted
 from hpcharvest.panda.client import PandaClient
-from hpcharvest.panda.wire import MAX_REPORTED, range_stem
+from hpcharvest.panda.wire import MAX_REPORTED, fatal_name
 from hpcharvest.store.changes import Told
 from hpcharvest.store.database import Database
 
@@ -77,8 +77,8 @@ class RangeReports:
         self._in_flight: set[BundleId] = set()
         self._batch: Batch | None = None
         self._limit = MAX_REPORTED
-        self._unasked = 0
-        """How often in a row a question was not answered."""
+        self._unanswered: dict[JobId, tuple[int, float]] = {}
+        """By job: how often in a row a question was not answered, and the steady seconds when to ask again."""
 
     @property
     def busy(self) -> bool:
@@ -130,7 +130,8 @@ class RangeReports:
             if one.state is BundleState.SENDING and one.id not in self._in_flight
         ]
         wanted = [*(one.job for one in sending), *(one for one in unsure if not busy(one))]
-        job = next((job for one in wanted if (job := turn.mirror.served.get(one))), None)
+        due = {one: again for one in wanted if now >= (again := self._unanswered.get(one, (0, 0.0))[1])}
+        job = next((job for one in sorted(due, key=due.__getitem__) if (job := turn.mirror.served.get(one))), None)
         if job is None:
             return
         mine = tuple(one for one in sending if one.job == job.id)
@@ -157,7 +158,8 @@ class RangeReports:
                 self._settled(bundle)
         if refusals := sum(len(ranges) for ranges in event.refused.values()):
             logger.error("job %s: PanDA will not hear of %d event ranges", event.job, refusals)
-        self._unasked = 0 if event.asked else self._unasked
+        if event.asked:
+            self._unanswered.pop(event.job, None)
         # An answer has all ranges of the job: the more there are, the more reports one question is to settle.
         self._next_question = max(self._next_question, self._clock.steady() + SHARE * event.took_s * event.asked)
         if event.lost is not None:
@@ -181,10 +183,13 @@ class RangeReports:
                 self._again(bundle, turn, str(event.error), counts=not isinstance(event.error, ServerUnreachable))
 
     def unasked(self, event: RangesUnasked) -> None:
-        """Ask again after ever longer pauses: the answer may be larger than we read, or than the server gives."""
-        self._unasked += 1
-        pause = lifecycle.backoff(self._patience, self._unasked)
-        self._next_question = self._clock.steady() + pause
+        """Ask again after ever longer pauses: the answer may be larger than we read, or than the server gives.
+
+        Other jobs do not wait for that: theirs may be answered all the same.
+        """
+        tries = self._unanswered.get(event.job, (0, 0.0))[0] + 1
+        pause = lifecycle.backoff(self._patience, tries)
+        self._unanswered[event.job] = (tries, self._clock.steady() + pause)
         logger.warning(
             "job %s: cannot ask where its event ranges are: %s; will ask again in %.0f s", event.job, event.error, pause
         )
@@ -233,10 +238,7 @@ class RangeReports:
             # Only what waits for an outcome can be lost: of the others, we told.
             waiting = (name for name, told in there.items() if not told)
             lost = self._database.event_ranges.unknown(job.id, waiting) if count else None
-            stems = {range_stem(name): told for name, told in there.items()} if bundles else {}
-            fates = {
-                one.id: self._fate(self._database.event_ranges.untold(one.id, one.ranges), stems) for one in bundles
-            }
+            fates = {one.id: fate(self._database.event_ranges.untold(one.id, one.ranges), there) for one in bundles}
         except HarvestError as error:
             self._events.put(RangesUnasked(job=job.id, error=error))
             return
@@ -253,12 +255,14 @@ class RangeReports:
             )
         )
 
-    @staticmethod
-    def _fate(outcomes: Sequence[RangeOutcome], there: dict[str, bool]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-        """Say which ranges PanDA has heard of, which are not the job's any more, and how many are left.
 
-        `there`: whether it has heard of a range, by its stem.
-        """
-        taken = tuple(one.id for one in outcomes if there.get(range_stem(one.id)))
-        gone = tuple(one.id for one in outcomes if range_stem(one.id) not in there)
-        return taken, gone, len(outcomes) - len(taken) - len(gone)
+def fate(outcomes: Sequence[RangeOutcome], there: Mapping[str, bool]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Say which ranges PanDA has heard of, which are not the job's any more, and how many are left.
+
+    `there`: whether it has heard of a range, by its name. An earlier attempt of the same range, of which it has heard
+    too, has another name and says nothing.
+    """
+    heard = [(one.id, there.get(one.id, there.get(fatal_name(one.id)))) for one in outcomes]
+    taken = tuple(name for name, told in heard if told)
+    gone = tuple(name for name, told in heard if told is None)
+    return taken, gone, len(outcomes) - len(taken) - len(gone)

@@ -1,6 +1,7 @@
 """The runner in a single file, for nodes that have nothing but a Python: `python3 -I runner.zip FOLDER`.
 
-What is in it needs only the standard library. `python3 -I runner.zip node …` is `python -m hpcharvest.jumbo.node …`.
+What is in it needs only the standard library. `python3 -I runner.zip node …` is `python -m hpcharvest.jumbo.node …`,
+and so is `rank`.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ from hpcharvest.messenger.files import storage, sync_folder, write_durably
 PARTS: Final = ("__init__.py", "errors.py", "clock.py", "model", "messenger", "jumbo")
 """Of this package: what runs inside allocations."""
 MAIN: Final = b'''\
-"""Run the runner, or, if the first word is `node`, a node's own part of it."""
+"""Run the runner, or, if the first word is `node` or `rank`, that part of it."""
 
 import runpy
 import sys
 
 MODULE = "hpcharvest.jumbo"
-if sys.argv[1:2] == ["node"]:
-    del sys.argv[1]
-    MODULE += ".node"
+if sys.argv[1:2] in (["node"], ["rank"]):
+    MODULE += f".{sys.argv.pop(1)}"
 runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
 '''
 PACKAGE: Final = Path(__file__).parents[1]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from hpcharvest.config.schema import Patience
-from hpcharvest.model.facts import AllocationLeft
+from hpcharvest.model.facts import AllocationLeft, JobFact, RangesEnded, RangesLost
 from hpcharvest.model.job import Job
 from hpcharvest.model.states import JobState
 
@@ -19,8 +20,7 @@ def allocation_left(job: Job, fact: AllocationLeft, pause: Callable[[int], float
     if job.state is not JobState.SERVED or fact.attempt != job.attempt:
         return job
     if fact.useful:
-        clean = not (job.infrastructure_losses or job.refusals or job.not_before)
-        return job if clean else replace(job, infrastructure_losses=0, refusals=0, not_before=0.0, error="")
+        return _of_use(job)
     if fact.wished:
         return job
     if not fact.started:
@@ -31,9 +31,14 @@ def allocation_left(job: Job, fact: AllocationLeft, pause: Callable[[int], float
     return replace(job, infrastructure_losses=losses, not_before=wait, error=fact.reason)
 
 
-def ranges_lost(job: Job, number: int) -> Job:
+def ranges_ended(job: Job, fact: RangesEnded, _: Patience) -> Job:
+    """Forget the allocations that came to nothing: one does its ranges, and may do so for days."""
+    return _of_use(job) if job.state is JobState.SERVED and fact.attempt == job.attempt else job
+
+
+def ranges_lost(job: Job, fact: RangesLost, _: Patience) -> Job:
     """Note how many of its ranges were lost on their way here."""
-    return job if job.ranges_lost == number else replace(job, ranges_lost=number)
+    return job if job.ranges_lost == fact.number else replace(job, ranges_lost=fact.number)
 
 
 def out_of_patience(job: Job, patience: Patience) -> str:
@@ -43,3 +48,12 @@ def out_of_patience(job: Job, patience: Patience) -> str:
     if job.refusals > patience.refusals:
         return f"no allocation for it ever started, in {job.refusals} tries; last: {job.error}"
     return ""
+
+
+def _of_use(job: Job) -> Job:
+    clean = not (job.infrastructure_losses or job.refusals or job.not_before)
+    return job if clean else replace(job, infrastructure_losses=0, refusals=0, not_before=0.0, error="")
+
+
+RULES: dict[type[JobFact], Callable[[Job, Any, Patience], Job]] = {RangesEnded: ranges_ended, RangesLost: ranges_lost}
+"""What these facts make of a job, whatever else there is."""

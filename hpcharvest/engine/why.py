@@ -42,7 +42,8 @@ class Circumstances:
     controller: bool
     """Whether a controller runs."""
     allocation: Allocation | None = None
-    """The one that the job belongs to, if it does and there is a record of it."""
+    """The one that the job belongs to, if it does and there is a record of it; of one whose event ranges are done, one
+    that lives and is to do them."""
     report: Report | None = None
     """What is owed to PanDA about it."""
     told_at: float = 0.0
@@ -59,6 +60,8 @@ class Circumstances:
     max_allocations: int = 0
     ranges: Mapping[RangeState, int] = field(default_factory=dict)
     """How many event ranges it has in each state."""
+    problem: str = ""
+    """What keeps the oldest of its bundles that are held up."""
     serving: tuple[Allocation, ...] = ()
     """The allocations that are not over and have, or are to have, event ranges of it."""
     bundles: Mapping[BundleState, int] = field(default_factory=dict)
@@ -210,11 +213,25 @@ def _served(job: Job, known: Circumstances) -> str:
         parts.append(f"PanDA is owed the outcomes of {counted(owed, 'bundle')}")
     if closed := known.bundles.get(BundleState.CLOSED, 0):
         parts.append(f"{counted(closed, 'archive')} on the way to storage")
+    if known.problem and (owed or closed):
+        parts.append(f"held up by: {known.problem}")
     if not known.configured:
         parts.append(f"its queue {job.queue} is configured no more: configure it again, or kill the job")
     elif job.not_before > known.now:
         parts.append(f"another allocation is asked for in {duration(job.not_before - known.now)}: {job.error}")
+    elif not fed and (ready or not (owed or closed)):
+        parts.append(_idle(known))
     return f"{'; '.join(parts)}{_killed(job)}"
+
+
+def _idle(known: Circumstances) -> str:
+    """Say what event ranges wait for of which no allocation has any."""
+    one = known.allocation
+    if one is None:
+        return f"no allocation is to do any: {known.alive} of {known.max_allocations} are alive at {known.site}"
+    if one.state is AllocationState.RUNNING:
+        return f"allocation {one.id} runs {known.since(one.since)} and waits for ranges that PanDA is asked for"
+    return f"they wait for allocation {one.id}, {_ALLOCATION_PHRASES[one.state](one, known)}"
 
 
 def _serving(known: Circumstances) -> list[str]:

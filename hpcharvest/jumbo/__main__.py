@@ -8,79 +8,36 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from hpcharvest.clock import SystemClock
-from hpcharvest.errors import ConfigurationError, MessageNotUnderstood, StorageUnavailable
-from hpcharvest.jumbo import kin, surroundings
-from hpcharvest.jumbo.head import Head
-from hpcharvest.jumbo.pen import Pen
+from hpcharvest.jumbo import begin, surroundings
+from hpcharvest.jumbo.rank import launch
 from hpcharvest.jumbo.supervisor import Supervisor
 from hpcharvest.messenger.mailbox import Mailbox
-from hpcharvest.messenger.protocol import ExitCode, Manifest, RunnerLeft, RunnerStarted
-from hpcharvest.model.words import counted
+from hpcharvest.messenger.protocol import ExitCode, LinkName
 
 log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
     """Run an allocation; return how to exit."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    begin.say_to_stderr()
     if len(arguments) != 1:
         log.error("one argument is wanted: the folder of the allocation")
         return ExitCode.USAGE
-    return _safely(lambda: _run(Mailbox(Path(arguments[0]).absolute())))
-
-
-def _safely(run: Callable[[], ExitCode]) -> ExitCode:
-    """Let what is known to go wrong be said, and become an exit code."""
-    try:
-        return run()
-    except ConfigurationError as error:
-        log.error("%s", error)  # noqa: TRY400  # the message says it all
-        return ExitCode.USAGE
-    except MessageNotUnderstood as error:
-        log.error("%s", error)  # noqa: TRY400  # the message says it all
-        return ExitCode.UNREADABLE
-    except StorageUnavailable as error:
-        log.error("%s", error)  # noqa: TRY400  # the message says it all
-        return ExitCode.UNPUBLISHED
+    return begin.safely(lambda: _run(Mailbox(Path(arguments[0]).absolute())))
 
 
 def _run(mailbox: Mailbox) -> ExitCode:
     manifest = mailbox.read_manifest()
+    where = surroundings.read(os.environ)
     if not manifest.event_tasks:
-        return _head(mailbox, manifest, 0)
-    return Supervisor(lambda life: _safely(lambda: _head(mailbox, manifest, life))).supervise()
-
-
-def _head(mailbox: Mailbox, manifest: Manifest, life: int) -> ExitCode:
-    where, clock = surroundings.read(os.environ), SystemClock()
-    pen = Pen(mailbox.journal, restart=where.restart, flush_s=manifest.flush_s)
-    started = RunnerStarted(
-        at=clock.wall(), batch_id=where.batch_id, nodes=where.nodes, restart=where.restart, life=life
-    )
-    standing = pen.take_start(started)
-    if pen.fenced:
-        log.error("the journal is closed, or another start of this batch job took it: nothing was run")
-        return ExitCode.FENCED
-    tasks = counted(len(manifest.tasks), "job")
-    more = f", and event ranges of {counted(len(manifest.event_tasks), 'job')}," if manifest.event_tasks else ""
-    log.info("allocation %s: %s%s on %s", manifest.allocation, tasks, more, ",".join(where.nodes))
-    if where.restart:
-        kin.send(kin.of_other_starts(manifest.tag, where.restart), signal.SIGKILL)
-    if life:
-        kin.send(kin.of_tasks(manifest.tag, where.restart), signal.SIGKILL)
-    try:
-        head = Head(manifest, where, mailbox, pen, clock, life=life, known=standing.records)
-    except ConfigurationError as error:
-        pen.add(RunnerLeft(at=clock.wall(), reason=str(error)), clock.steady())
-        pen.flush(clock.steady())
-        raise
-    return head.run(standing.done)
+        return begin.head(mailbox, manifest, where)
+    if manifest.link is LinkName.MPI and len(where.nodes) > 1:
+        return launch.run(mailbox, manifest, where, os.environ)
+    return Supervisor(lambda life: begin.safely(lambda: begin.head(mailbox, manifest, where, life))).supervise()
 
 
 if __name__ == "__main__":

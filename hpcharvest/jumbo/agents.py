@@ -9,12 +9,13 @@ import logging
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from hpcharvest.jumbo import command, kin
+from hpcharvest.jumbo.rank import roll
 from hpcharvest.jumbo.surroundings import Surroundings
 from hpcharvest.messenger.protocol import Manifest
 from hpcharvest.messenger.ranges import NODES
@@ -38,7 +39,10 @@ class _Process:
 
 
 class Agents:
-    """Starts the nodes' processes. `wanted` tells whether a node's should be there. Times are steady seconds."""
+    """Starts the nodes' processes. Times are steady seconds.
+
+    `wanted` tells whether a node's process should be there, and `there` whether one is, as far as the head has heard.
+    """
 
     def __init__(
         self,
@@ -46,14 +50,25 @@ class Agents:
         manifest: Manifest,
         surroundings: Surroundings,
         environment: Mapping[str, str],
+        *,
         wanted: Callable[[str], bool],
+        there: Callable[[str], bool],
+        nodes: Sequence[str],
     ) -> None:
+        """`nodes`: those whose processes are to be started; all others are there without us."""
         self._folder = folder
+        self._nodes = tuple(nodes)
         self._manifest = manifest
         self._surroundings = surroundings
-        mark = kin.node_mark(manifest.tag, surroundings.restart)
-        self._environment = {**environment, kin.MARK_VARIABLE: mark}
-        self._wanted = wanted
+        self._mark = kin.node_mark(manifest.tag, surroundings.restart)
+        self._environment = {
+            **environment,
+            kin.MARK_VARIABLE: self._mark,
+            roll.SETTINGS_VARIABLE: roll.settings(environment),
+        }
+        self._wanted, self._there = wanted, there
+        self._awaited: set[str] = set()
+        self._takes_over = False
         self._running: dict[int, _Process] = {}
         self._lives = _lives(folder / NODES)
         self._due: dict[str, float] = {}
@@ -61,10 +76,13 @@ class Agents:
     def begin(self, now: float, *, takes_over: bool) -> None:
         """Start them all; a head that takes over first waits whether they come by themselves."""
         if takes_over:
-            self._due = dict.fromkeys(self._surroundings.nodes, now + PATIENCE_S)
+            self._takes_over, self._awaited = True, set(self._nodes)
+            self._due = dict.fromkeys(self._nodes, now + PATIENCE_S)
+            # A process that is still on its way to its node may have the next number: a spool is one process's own.
+            self._lives = {node: self._lives.get(node, 0) + 1 for node in self._nodes}
             return
-        here = [node for node in self._surroundings.nodes if self._surroundings.is_here(node)]
-        others = [node for node in self._surroundings.nodes if not self._surroundings.is_here(node)]
+        here = [node for node in self._nodes if self._surroundings.is_here(node)]
+        others = [node for node in self._nodes if not self._surroundings.is_here(node)]
         for node in here:
             self._start((node,), now)
         for nodes in [tuple(others)] if self._manifest.nodes_together and others else [(one,) for one in others]:
@@ -78,7 +96,9 @@ class Agents:
         """Start again what is due."""
         for node in [node for node, at in self._due.items() if at <= now]:
             del self._due[node]
-            if self._wanted(node):
+            came = node in self._awaited and self._there(node)
+            self._awaited.discard(node)
+            if self._wanted(node) and not came:
                 self._start((node,), now)
 
     def bury(self, pid: int, now: float) -> bool:
@@ -97,11 +117,11 @@ class Agents:
     def lost(self, nodes: Iterable[str], now: float) -> None:
         """Start again what was given up for its silence, unless that is on its way."""
         for node in nodes:
-            if node not in self._due:
+            if node in self._nodes and node not in self._due:
                 self._again(node, now)
 
     def _again(self, node: str, now: float) -> None:
-        lives = self._lives.get(node, 0)
+        lives = self._lives.get(node, 0) - self._takes_over  # the number that `begin` has passed over is none
         if lives >= MOST_LIVES:
             log.error("the process on %s was started %s times, and is given up", node, lives)
             return
@@ -139,8 +159,13 @@ class Agents:
 
     @property
     def ended(self) -> bool:
-        """Whether none of those that this head started is still there: they tidy up after they said Bye."""
-        return not self._running
+        """Whether none of them is still there, as far as can be seen from here: they tidy up after they said Bye.
+
+        Those that an earlier head started are no children of this one, but they, or their launchers, bear the mark.
+        """
+        if self._running:
+            return False
+        return not self._takes_over or self._mark not in kin.marks_of(self._manifest.tag).values()
 
 
 def _lives(folder: Path) -> dict[str, int]:

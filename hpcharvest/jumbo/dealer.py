@@ -100,7 +100,7 @@ class Dealer:
 
     def chores(self, now: float) -> None:
         """Do what is due once in a while."""
-        self._stale |= len(self._jobs) > 1
+        self._stale |= len(self._jobs) > 1 or any(job.wide for job in self._jobs.values())
         for job in self._jobs.values():
             job.ask_again()
             if now >= self._next_times and job.times_changed():
@@ -144,6 +144,7 @@ class Dealer:
         left_s = self.left_s(now)
         jobs = list(self._jobs.values())
         nodes = [(peer.place, peer.name) for peer in self._muster]
+        self._call_the_roll([job for job in jobs if job.wide], now)
         claims = [job.claim(now, left_s, nodes, alone=len(jobs) == 1) for job in jobs]
         for job, grants in zip(jobs, share.divide(self._rooms, claims), strict=True):
             before, job.grants = job.grants, grants
@@ -151,6 +152,15 @@ class Dealer:
                 old, new = before.get(peer.place, NOTHING), grants.get(peer.place, NOTHING)
                 if old != new:
                     self._regrant(job, peer.name, peer.place, old, new)
+
+    def _call_the_roll(self, wide: Sequence[Serving], now: float) -> None:
+        """Tell the jobs whose slots are on several nodes which of these are not there."""
+        if not wide:
+            return
+        absent = {peer.place for peer in self._muster if not peer.there}
+        hopeless = {peer.place for peer in self._muster if not self._muster.may_come(peer, now)}
+        for job in wide:
+            job.miss(absent, hopeless)
 
     def _regrant(self, job: Serving, node: str, place: int, old: Grant, new: Grant) -> None:
         self._link.send(node, job.slots_for(place))

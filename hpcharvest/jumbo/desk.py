@@ -45,6 +45,8 @@ SILENCE_BEATS: Final = 3
 SHORTEST_SILENCE_S: Final = 30.0
 """A node that is silent for so many heartbeats, and for so long, is lost."""
 CHORES_S: Final = 1.0
+STALL_S: Final = 2.0
+"""When the head's loop comes so late, as its storage let it wait, the silence meanwhile was not its nodes'."""
 SOON_S: Final = 0.1
 """When something is waited for that does not ring."""
 
@@ -152,6 +154,8 @@ class Desk:
         if self._first:
             self._first = False
             self._read_all(now)
+        if now >= self._next_chores + STALL_S:
+            self._muster.excuse(now - self._next_chores)
         self._acknowledge()
         for node, message in self._link.receive():
             self._hear(node, message, now)
@@ -266,6 +270,7 @@ class Desk:
             serving.forget(peer.name)
             ready = serving.pool.ready
             foreign = serving.pool.held(peer.name, hello.held.get(str(job), []))
+            serving.pool.told(peer.name, sorted(set(hello.done.get(str(job), [])).difference(foreign)))
             if serving.pool.ready > ready:
                 serving.stir(now)
             if foreign:

@@ -13,6 +13,9 @@ from hpcharvest.clock import Clock
 from hpcharvest.errors import ConfigurationError
 from hpcharvest.jumbo.agents import Agents
 from hpcharvest.jumbo.desk import Desk
+from hpcharvest.jumbo.links.address import LOOPBACK
+from hpcharvest.jumbo.links.both import BothHead
+from hpcharvest.jumbo.links.link import HeadLink
 from hpcharvest.jumbo.links.sockets import SocketHead, of_head
 from hpcharvest.jumbo.pen import Pen
 from hpcharvest.jumbo.placement import Room
@@ -85,21 +88,30 @@ class EventService(NoEventService):
         life: int,
         known: Sequence[Record],
         leave_at: float,
+        mpi: HeadLink | None = None,
     ) -> None:
-        """`known`: what the journal says already. ConfigurationError: there is no address to listen at."""
+        """`known`: what the journal says already; `mpi`: the link to all nodes but the first, if they are ranks.
+
+        ConfigurationError: there is no address to listen at.
+        """
         self._manifest, self._mailbox, self._pen, self._clock = manifest, mailbox, pen, clock
         self._takes_over = life > 0
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="salvage")
         self._told = {record.name for record in known if isinstance(record, ArchiveClosed)}
-        self._link = SocketHead(
+        sockets = SocketHead(
             mailbox.folder / LINK,
-            host=_address(manifest, where),
+            host=_address(manifest, where) if mpi is None else LOOPBACK,
             incarnation=where.restart * HEADS_A_START + life,
             nodes=len(where.nodes),
             clock=clock,
         )
+        self._both = None if mpi is None else BothHead(sockets, mpi)
+        self._link: HeadLink = self._both or sockets
+        self._look_at = math.inf
         self._desk = self._make_desk(where.nodes, known, leave_at)
-        self._agents = Agents(mailbox.folder, manifest, where, environment, self._desk.expects)
+        ours = where.nodes if mpi is None else where.nodes[:1]
+        wanted, there = self._desk.expects, self._desk.is_there
+        self._agents = Agents(mailbox.folder, manifest, where, environment, wanted=wanted, there=there, nodes=ours)
         self._rooms = [Room(0, 0)] * len(where.nodes)
         self._leave_by = math.inf
 
@@ -132,16 +144,17 @@ class EventService(NoEventService):
             self._desk.offer(self._rooms)
 
     def filenos(self) -> Collection[int]:
-        """Give the link's descriptor."""
-        return (self._link.fileno(),)
+        """Give the link's descriptor, if it has one."""
+        return () if self._both else (self._link.fileno(),)
 
     def next_event(self) -> float:
         """Say when something is due."""
-        return min(self._desk.next_event(), self._agents.next_event(), self._leave_by)
+        return min(self._desk.next_event(), self._agents.next_event(), self._leave_by, self._look_at)
 
     def tick(self, now: float) -> None:
         """Hear the nodes, serve them, and start again those that were lost."""
         self._desk.tick(now)
+        self._look_at = now + self._both.look_s if self._both else math.inf
         self._agents.lost(self._desk.lost(), now)
         self._agents.tick(now)
 

@@ -52,7 +52,8 @@ class Failures:
     """The failures of one job's ranges, and the ranges that wait for a node that has not tried them."""
 
     def __init__(self, nodes: Iterable[str]) -> None:
-        self._able = set(nodes)
+        self._nodes = frozenset(nodes)
+        self._able = set(self._nodes)
         self._proven: set[str] = set()
         self._failed_on: dict[str, int] = {}
         self._tried: dict[int, dict[str, str]] = {}
@@ -69,8 +70,9 @@ class Failures:
         return node in self._proven or not self._proven or self._failed_on.get(node, 0) < BLACK_HOLE
 
     def came(self, node: str) -> None:
-        """Note that a node is there."""
-        self._able.add(node)
+        """Note that a node is there; one that never gets a range changes nothing."""
+        if node in self._nodes:
+            self._able.add(node)
 
     def went(self, node: str) -> None:
         """Note that a node is there no longer, or that nobody believes any more that it will come."""

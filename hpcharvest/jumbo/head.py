@@ -20,6 +20,7 @@ from hpcharvest.errors import StorageUnavailable
 from hpcharvest.jumbo import command, drain, gpus, kin, slot, tarball, verdict
 from hpcharvest.jumbo.bell import Bell, ended_children
 from hpcharvest.jumbo.event_service import EventService, NoEventService
+from hpcharvest.jumbo.links.link import HeadLink
 from hpcharvest.jumbo.pen import Pen
 from hpcharvest.jumbo.pool import Place, Pool
 from hpcharvest.jumbo.slot import Slot
@@ -37,6 +38,7 @@ from hpcharvest.messenger.protocol import (
     RunnerLeft,
     Task,
     kill_name,
+    leave_name,
 )
 from hpcharvest.model.job import PayloadOutcome
 from hpcharvest.model.states import PayloadResult
@@ -68,8 +70,12 @@ class Head:
         *,
         life: int = 0,
         known: Sequence[Record] = (),
+        mpi: HeadLink | None = None,
     ) -> None:
-        """`life`, `known`: which head of this start it is, and what the journal says already."""
+        """`life`, `known`: which head of this start it is, and what the journal says already.
+
+        `mpi`: the link to the other nodes, if they are ranks.
+        """
         self._manifest = manifest
         self._surroundings = surroundings
         self._mailbox = mailbox
@@ -92,7 +98,7 @@ class Head:
         # The allocation was sized for its tasks: the seconds that its start took must not make them all too long.
         self._first_round = True
         self._environment = dict(os.environ)
-        self._ranges = self._event_service(life, known)
+        self._ranges = self._event_service(life, known, mpi)
 
     def run(self, done: Collection[Key]) -> ExitCode:
         """Run all tasks but those `done`, say goodbye, and tell how to exit."""
@@ -108,7 +114,7 @@ class Head:
             self._work(bell)
             return self._say_goodbye(bell)
 
-    def _event_service(self, life: int, known: Sequence[Record]) -> NoEventService:
+    def _event_service(self, life: int, known: Sequence[Record], mpi: HeadLink | None) -> NoEventService:
         if not self._manifest.event_tasks:
             return NoEventService()
         return EventService(
@@ -121,6 +127,7 @@ class Head:
             life=life,
             known=known,
             leave_at=self._leave_at,
+            mpi=mpi,
         )
 
     def _work(self, bell: Bell) -> None:
@@ -170,6 +177,8 @@ class Head:
     def _obey(self, notes: frozenset[str]) -> None:
         if KILL_ALL in notes:
             self._leave("the controller asked the runner to leave")
+        if leave_name(self._surroundings.restart) in notes:
+            self._leave("the runner was told to leave by a signal")
         stop = Stop(PayloadResult.KILLED, "the controller asked for it")
         for task in self._manifest.tasks:
             if kill_name(task.job, task.attempt) in notes and self._pool.withdraw(task.key):

@@ -111,6 +111,11 @@ class Muster:
         self._by_silence[peer.name] = None
         self.places[peer.name] = peer.place
 
+    def excuse(self, seconds: float) -> None:
+        """Pass over so many seconds in which nobody listened to those that are there."""
+        for peer in self.there():
+            peer.heard_at += seconds
+
     def gone(self, peer: Peer) -> None:
         """Note that a node is there no longer."""
         peer.there = False

@@ -95,6 +95,13 @@ class RangePool:
         """Tell whether a node gets ranges: not if it fails all where others succeed."""
         return self._failures.trusts(node)
 
+    def able(self, node: str, *, able: bool) -> None:
+        """Hear whether a node can do ranges, or may be able to soon."""
+        if able:
+            self._failures.came(node)
+        else:
+            self._failures.went(node)
+
     def id(self, index: int) -> str:
         """Give the id of a range."""
         return self._ids[index]

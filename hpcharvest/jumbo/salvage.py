@@ -151,10 +151,9 @@ def _made(archives: Path, book: _Book, lines: list[DoneLine]) -> tuple[list[Done
     """Make an archive of the members that are whole; give their lines, its size and its checksum."""
     nothing: tuple[list[DoneLine], tuple[int, str]] = ([], (0, ""))
     with storage(f"salvage {book.name} in {archives}"):
-        try:
-            source = os.open(archives / f"{book.name}{PART}", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            log.error("%s: its file is gone, and with it %s ranges", book.name, len(lines))  # noqa: TRY400  # that is all
+        source = _opened(archives / f"{book.name}{PART}", archives / book.name)
+        if source is None:
+            log.error("%s: its file is gone, and with it %s ranges", book.name, len(lines))
             return nothing
         try:
             whole = [line for line in lines if members.is_whole(source, line.member)]
@@ -163,6 +162,16 @@ def _made(archives: Path, book: _Book, lines: list[DoneLine]) -> tuple[list[Done
             return (whole, _written(archives, book, source, whole)) if whole else nothing
         finally:
             os.close(source)
+
+
+def _opened(*paths: Path) -> int | None:
+    """Open the first that is there: one that was given its name may not be what its node said, but has its members."""
+    for path in paths:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+    return None
 
 
 def _written(archives: Path, book: _Book, source: int, lines: Iterable[DoneLine]) -> tuple[int, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import repeat
 from typing import Final
 
-from hpcharvest.jumbo import drain
+from hpcharvest.jumbo import drain, share
 from hpcharvest.jumbo.failures import GivenUp
 from hpcharvest.jumbo.feeder import Feeder, ReadFeed
 from hpcharvest.jumbo.links.messages import Archived, Lease, Slots
@@ -41,7 +41,10 @@ class Serving:
 
     def __init__(self, task: EventTask, nodes: Iterable[str], read_feed: ReadFeed) -> None:
         self.task = task
-        self.pool = RangePool(nodes)
+        self._names = tuple(nodes)
+        self._firsts = share.firsts(len(self._names), self.need.nodes)
+        self._absent: Collection[int] = ()
+        self.pool = RangePool(self._names[first] for first in self._firsts)
         self.pace = drain.Pace(task.range_walltime_s)
         self.feeder = Feeder(task.job, read_feed, self._take_in)
         self.width = max(task.cores, 1) if task.kind in SEVERAL_AT_A_TIME else 1
@@ -184,6 +187,18 @@ class Serving:
         """How many it has on all nodes."""
         return sum(grant.count for grant in self.grants.values())
 
+    @property
+    def wide(self) -> bool:
+        """Whether a slot of it is on several nodes, and ends with any of them."""
+        return self.need.nodes > 1
+
+    def miss(self, absent: Collection[int], hopeless: Collection[int]) -> None:
+        """Hear which nodes are not there, and which of them are not waited for; it matters to one that is wide."""
+        self._absent = absent
+        for first in self._firsts:
+            able = share.is_whole(first, self.need.nodes, hopeless)
+            self.pool.able(self._names[first], able=able)
+
     def claim(self, now: float, left_s: float, nodes: Iterable[tuple[int, str]], *, alone: bool) -> Claim:
         """Say what it would take. `nodes`: their places and names; `alone`: there is no other job."""
         busy = {}
@@ -198,13 +213,16 @@ class Serving:
             most = 0
         elif not alone and (self.feeder.last or now - self.active_at > IDLE_S):
             most = math.ceil((self.pool.ready + self.pool.leased + self.pool.limbo) / self.width)
-        return Claim(need=self.need, most=most, busy=busy)
+        return Claim(need=self.need, most=most, busy=busy, absent=self._absent)
 
     def slots_for(self, place: int) -> Slots:
         """Give what a node is to be told of its slots."""
         grant = self.grants.get(place, NOTHING)
         needs_s, limit_s = self._told_s
-        return Slots(job=self.task.job, count=grant.count, gpus=grant.gpus, needs_s=needs_s, limit_s=limit_s)
+        slots = Slots(job=self.task.job, count=grant.count, gpus=grant.gpus, needs_s=needs_s, limit_s=limit_s)
+        if self.wide and share.is_whole(place, self.need.nodes, self._absent):
+            slots.nodes = list(self._names[place : place + self.need.nodes])
+        return slots
 
     def times_changed(self) -> bool:
         """Take over what was learnt about time, if it is worth to be told; tell whether it is."""

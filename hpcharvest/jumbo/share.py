@@ -7,7 +7,7 @@ until that has ended, whoever may come before it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpcharvest.jumbo.placement import Need, Room
@@ -35,6 +35,8 @@ class Claim:
     """So many slots could have work, on all nodes."""
     busy: Mapping[int, Grant] = field(default_factory=dict)
     """What it has now and cannot leave at once, by node."""
+    absent: Collection[int] = ()
+    """Nodes that no slot may be on."""
 
 
 def divide(rooms: Sequence[Room], claims: Sequence[Claim]) -> list[dict[int, Grant]]:
@@ -48,12 +50,23 @@ def divide(rooms: Sequence[Room], claims: Sequence[Claim]) -> list[dict[int, Gra
     return [_beside(free, claim, counts) for claim, counts in zip(claims, ideal, strict=True)]
 
 
+def firsts(nodes: int, each: int) -> range:
+    """Give the first node of each group of so many nodes; a rest that is too small for one is in none."""
+    return range(0, nodes - each + 1, each)
+
+
+def is_whole(first: int, each: int, absent: Collection[int]) -> bool:
+    """Tell whether nobody of a group is absent."""
+    return not absent or not any(node in absent for node in range(first, first + each))
+
+
 def _in_turn(free: list[Room], claim: Claim) -> dict[int, int]:
     """Count a job's slots as if nothing were busy; first where it is already."""
     counts: dict[int, int] = {}
     left = claim.most
-    groups = range(0, len(free) - claim.need.nodes + 1, claim.need.nodes)
-    busy = {node: grant.count for node, grant in claim.busy.items() if node in groups}
+    groups = [node for node in firsts(len(free), claim.need.nodes) if is_whole(node, claim.need.nodes, claim.absent)]
+    wanted = set(groups)
+    busy = {node: grant.count for node, grant in claim.busy.items() if node in wanted}
     for node, most in [*busy.items(), *((node, math.inf) for node in groups)]:
         count = int(min(_fitting(free, claim.need, node), most, left))
         if count > 0:

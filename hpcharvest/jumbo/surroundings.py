@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcharvest.errors import ConfigurationError
@@ -28,6 +29,10 @@ class Surroundings:
     """Wall seconds when the batch system ends everything; None: never."""
     batch_id: str = ""
     restart: int = 0
+
+    def in_order(self, nodes: Sequence[str]) -> Surroundings:
+        """Give the same with the nodes in another order."""
+        return dataclasses.replace(self, nodes=tuple(nodes))
 
     def is_here(self, node: str) -> bool:
         """Tell whether a process for this node can be started without a launcher."""

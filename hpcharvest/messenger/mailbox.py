@@ -21,6 +21,7 @@ from hpcharvest.messenger.protocol import (
     decode_manifest,
     encode_manifest,
     kill_name,
+    leave_name,
 )
 from hpcharvest.messenger.ranges import ARCHIVES, FEED, NODES, Feed, decode_feed, encode_feed, feed_name
 from hpcharvest.model.ids import Attempt, JobId
@@ -80,6 +81,10 @@ class Mailbox:
     def leave_kill_all(self) -> None:
         """Ask the runner to stop everything and leave. May be repeated."""
         self._leave(KILL_ALL)
+
+    def leave_word_to_leave(self, restart: int) -> None:
+        """Ask one start of the runner to leave. May be repeated."""
+        self._leave(leave_name(restart))
 
     def _leave(self, name: str) -> None:
         with storage(f"leave the kill note {name} in {self.folder}"):

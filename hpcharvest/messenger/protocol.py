@@ -5,6 +5,7 @@
     heartbeat                runner: touched every `heartbeat_s`
     kill/<job>.<attempt>     controller: stop this payload
     kill/all                 controller: stop everything and leave
+    kill/start.<restart>     runner: its first process, to a head that is a rank of MPI: leave; of one start alone
     cut_off.<restart>        runner: how many payloads it ran in vain, as the journal was no longer its own
 
 What is said about event ranges is in `ranges`. What only the batch system knows comes to the runner by its
@@ -63,6 +64,13 @@ class Writer(StrEnum):
 
     RUNNER = "runner"
     CONTROLLER = "controller"
+
+
+class LinkName(StrEnum):
+    """Over what the runner's head and its other nodes speak."""
+
+    SOCKETS = "sockets"
+    MPI = "mpi"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +149,8 @@ class Manifest:
     is one for each node."""
     link_address: str = ""
     """Where the head listens for its other nodes; {node} is the name of its own. Empty: what that means there."""
+    link: LinkName = LinkName.SOCKETS
+    """Over MPI, head and nodes are ranks that a launcher starts, and end together."""
     version: int = VERSION
 
 
@@ -240,6 +250,11 @@ def segment_name(number: int) -> str:
 def kill_name(job: JobId, attempt: Attempt) -> str:
     """Name the kill note of one attempt of a job."""
     return f"{job}.{attempt}"
+
+
+def leave_name(restart: int) -> str:
+    """Name the note by which one start of the runner is told to leave."""
+    return f"start.{restart}"
 
 
 def encode_segment(number: int, records: Sequence[Record], writer: Writer, restart: int, author: str) -> bytes:

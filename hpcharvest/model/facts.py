@@ -60,6 +60,13 @@ class RangesLost(JobFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RangesEnded(JobFact):
+    """Some of its event ranges came to an end in an allocation: those that came to nothing before count no more."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationLeft(JobFact):
     """An allocation that was to do its event ranges has ended.
 

@@ -222,7 +222,7 @@ class BundleState(StrEnum):
 
 BUNDLE_LIFE: dict[BundleState, frozenset[BundleState]] = {
     BundleState.CLOSED: frozenset({BundleState.STORED, BundleState.LOST}),
-    BundleState.STORED: frozenset({BundleState.SENDING}),
+    BundleState.STORED: frozenset({BundleState.SENDING, BundleState.LOST}),
     BundleState.SENDING: frozenset({BundleState.STORED, BundleState.SETTLED}),
     BundleState.SETTLED: frozenset(),
     BundleState.LOST: frozenset(),

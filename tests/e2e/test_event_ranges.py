@@ -67,7 +67,12 @@ class Place:
 
 @contextlib.contextmanager
 def place(
-    folder: Path, *, healthy: bool = False, recipe: dict[str, Any] | None = None, **behaviour: Any
+    folder: Path,
+    *,
+    healthy: bool = False,
+    recipe: dict[str, Any] | None = None,
+    expected_range_s: float = 1.0,
+    **behaviour: Any,
 ) -> Iterator[Place]:
     notes = folder / "notes"
     notes.mkdir()
@@ -82,7 +87,7 @@ def place(
         patience=PATIENCE,
         software={"python": str(python)},
         server_options=options,
-        payload={"event_ranges": {"objstore_id": 5, "expected_range_s": 1.0, "walltime_s": 600}},
+        payload={"event_ranges": {"objstore_id": 5, "expected_range_s": expected_range_s, "walltime_s": 600}},
         **(recipe or {}),
     )
     with worlds.world(folder, made) as inside:
@@ -180,7 +185,7 @@ def test_an_archive_that_is_not_what_it_was_gives_its_ranges_back(tmp_path: Path
 
 def test_whole_jobs_and_ranges_share_an_allocation(tmp_path: Path) -> None:
     recipe = {"allocation": {"max_allocations": 2}}
-    with place(tmp_path, recipe=recipe, pause_s=0.3, life_s=1.0) as here, Controller(here.world):
+    with place(tmp_path, recipe=recipe, expected_range_s=30.0, pause_s=0.3, life_s=1.0) as here, Controller(here.world):
         number = here.job(60)
         worlds.eventually(lambda: here.ranges["finished_reports"], lambda: worlds.log_of(here.world))
         (whole,) = worlds.submit(here.world, [worlds.job()])
@@ -196,13 +201,13 @@ def test_ranges_that_came_with_a_lost_answer_are_counted_and_told_of(tmp_path: P
     with place(tmp_path) as here:
         here.world.faults([rule])
         with Controller(here.world):
-            number = here.job(30)
+            number = here.job(200)
             assert worlds.until_all_over(here.world) == {number: "finished"}, worlds.log_of(here.world)
         with worlds.database(here.world) as opened:
             job = opened.jobs.get(JobId(number))
         assert job is not None
         assert job.ranges_lost > 0
-        assert_told_once(here, 30, 30 - job.ranges_lost)
+        assert_told_once(here, 200, 200 - job.ranges_lost)
         assert here.ranges["states"]["ready"] == job.ranges_lost  # given back when the job ended
 
 
@@ -234,7 +239,7 @@ def test_a_server_that_fails_hears_of_every_range_once(
 @pytest.mark.slow
 def test_a_controller_that_is_killed_at_any_commit_loses_nothing_and_tells_nothing_twice(tmp_path: Path) -> None:
     with place(tmp_path, each=3, pause_s=0.1) as here:
-        number = here.job(40)
+        number = here.job(150)
         kills, died = 0, -int(signal.SIGKILL)
         while not worlds.all_over(here.world) and kills < 25:
             with Controller(here.world, "--wait", "--die-at", str(3 + 5 * kills % 34)) as controller:
@@ -250,7 +255,7 @@ def test_a_controller_that_is_killed_at_any_commit_loses_nothing_and_tells_nothi
         with worlds.database(here.world) as opened:
             job = opened.jobs.get(JobId(number))
         assert job is not None
-        assert_told_once(here, 40, 40 - job.ranges_lost)
+        assert_told_once(here, 150, 150 - job.ranges_lost)
 
 
 def test_a_job_that_is_killed_tells_of_what_is_done_and_stops(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_a_payload_that_cannot_be_served_here_fails_its_ranges(tmp_path: Path) -
     with node(tmp_path):
         head.serve(lambda: head.failed)
     head.link.close()
-    assert head.failed == {0: "no slot takes payloads of the kind mpi"}
+    assert head.failed == {0: "the site has no launcher to start programs of MPI with"}
 
 
 @pytest.mark.parametrize(

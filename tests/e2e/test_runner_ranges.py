@@ -17,7 +17,7 @@ from typing import IO
 
 import pytest
 
-from hpcharvest.jumbo import kin
+from hpcharvest.jumbo import agents, kin
 from hpcharvest.jumbo.salvage import salvage
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.messenger.protocol import ExitCode, Manifest, PayloadEnded, Record, RunnerLeft, Task
@@ -254,6 +254,21 @@ def test_a_killed_head_is_followed_by_another_and_nothing_counts_twice(allocatio
     assert allocation.done() == collections.Counter(one.id for one in allocation.fed)
 
 
+def test_a_head_that_takes_over_leaves_its_nodes_in_peace_and_waits_until_they_have_tidied_up(
+    allocation: Allocation,
+) -> None:
+    runner = allocation.start(*slow(agents.PATIENCE_S / 5))
+    allocation.feed(ranges(28))
+    until(lambda: len(allocation.agents()) == 2, "two nodes")
+    time.sleep(1)
+    os.kill(allocation.head(), signal.SIGKILL)
+    assert runner.wait(PATIENCE_S) == ExitCode.LEFT
+    assert allocation.done() == collections.Counter(one.id for one in allocation.fed)
+    spools = sorted(path.name for path in (allocation.mailbox.folder / "nodes").iterdir())
+    assert spools == ["v1.0.jsonl", "v2.0.jsonl"], "no node was started again"
+    assert not list(allocation.folder.glob("scratch/*")), "nothing is left on the nodes"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_when_everybody_is_killed_all_that_was_finished_is_salvaged(allocation: Allocation, seed: int) -> None:
     allocation.start(*slow(0.1))
@@ -287,6 +302,20 @@ def test_the_runner_leaves_in_time_and_what_it_stopped_is_not_finished(allocatio
     assert set(counted.values()) == {1}
     assert 5 <= len(counted) < 100
     assert not allocation.failed()
+
+
+def test_who_is_told_to_leave_together_with_its_payloads_does_not_call_that_their_failure(
+    allocation: Allocation,
+) -> None:
+    runner = allocation.start(*slow(20), tries=1)
+    allocation.feed(ranges(8), last=False)
+    until(lambda: len(list(allocation.folder.glob("scratch/*/*/*"))) == 4, "four ranges under way")
+    time.sleep(0.5)
+    kin.send(allocation.everybody(), signal.SIGTERM)
+    assert runner.wait(PATIENCE_S) == ExitCode.LEFT
+    assert not allocation.failed()
+    spools = [path.read_text() for path in (allocation.mailbox.folder / "nodes").iterdir()]
+    assert not any("failed" in text for text in spools)
 
 
 def test_a_hung_range_is_killed_and_does_not_hold_the_rest(allocation: Allocation) -> None:

@@ -84,3 +84,13 @@ def test_the_second_gets_what_the_first_leaves_and_only_beside_what_runs() -> No
 def test_a_slot_on_two_nodes_is_granted_to_the_first_of_them() -> None:
     rooms = [Room(4, math.inf, 3), Room(2, math.inf, 7), Room(9, math.inf, 7)]
     assert share.divide(rooms, [Claim(need=Need(2, 2, 0, 1))]) == [{0: Grant(1, 1)}]
+
+
+@given(rooms=rooms, claims=claims, absent=st.sets(st.integers(0, 5)))
+def test_no_slot_is_on_a_node_that_is_absent_and_none_is_missing_elsewhere(
+    rooms: list[Room], claims: list[Claim], absent: set[int]
+) -> None:
+    claims = [Claim(need=claim.need, most=claim.most, absent=absent) for claim in claims]
+    grants = share.divide(rooms, claims)
+    there = [Room(0, 0.0) if place in absent else room for place, room in enumerate(rooms)]
+    assert grants == share.divide(there, [Claim(need=claim.need, most=claim.most) for claim in claims])

@@ -54,10 +54,12 @@ left = st.builds(
     wished=st.booleans(),
     reason=words,
 )
+ended = st.builds(facts.RangesEnded, **of_job, attempt=attempts)
 job_facts: st.SearchStrategy[facts.JobFact] = st.one_of(
     st.builds(facts.Served, **of_job, attempt=attempts),
     st.builds(facts.RangesLost, **of_job, number=st.integers(0, 3)),
     left,
+    ended,
     st.builds(facts.RangesOver, **of_job, attempt=attempts, outcome=ends_of_ranges),
     st.builds(facts.StagedIn, **of_job),
     st.builds(facts.PayloadWanted, **of_job),
@@ -124,7 +126,7 @@ def test_a_job_goes_only_where_its_life_leads(job: Job, fact: facts.JobFact) -> 
     assert after.state is job.state or after.state in JOB_LIFE[job.state]
     assert after.id == job.id
     assert job.attempt <= after.attempt <= job.attempt + 1
-    useful = isinstance(fact, facts.AllocationLeft) and fact.useful
+    useful = isinstance(fact, facts.RangesEnded) or (isinstance(fact, facts.AllocationLeft) and fact.useful)
     assert useful or after.infrastructure_losses >= job.infrastructure_losses
 
 
@@ -137,6 +139,16 @@ def test_the_end_of_an_allocation_ends_no_job_whose_ranges_are_done(job: Job, fa
     elif fact.useful:
         assert (after.infrastructure_losses, after.refusals, after.not_before) == (0, 0, 0.0)
     elif fact.wished:
+        assert after is job
+
+
+@given(any_job, ended)
+def test_ranges_that_end_make_good_for_allocations_that_came_to_nothing(job: Job, fact: facts.RangesEnded) -> None:
+    after = apply(job, fact, PATIENCE)
+    assert after.state is job.state
+    if job.state is JobState.SERVED and fact.attempt == job.attempt:
+        assert (after.infrastructure_losses, after.refusals, after.not_before) == (0, 0, 0.0)
+    else:
         assert after is job
 
 

@@ -235,6 +235,7 @@ class VirtualHead:
         self.state = {index: known.get(index, "ready") for index in range(total)}
         self.numbers = 0
         self.names: set[str] = set()
+        self._void: list[int] = []
         self.grudge: set[int] = set()
         """Ranges that somebody else has done meanwhile: they are void here."""
 
@@ -306,8 +307,10 @@ class VirtualHead:
 
     def acknowledge(self, number: int, void: list[int]) -> None:
         self.numbers = max(self.numbers, number)
+        self._void += void
         if not self._world.deaf:
-            self._world.link.say(Ack(number=number, void={str(JOB): void} if void else {}))
+            self._world.link.say(Ack(number=number, void={str(JOB): self._void} if self._void else {}))
+            self._void = []
 
 
 @dataclass
@@ -346,7 +349,7 @@ class World:
     def orders(self) -> Slots:
         return Slots(job=JOB, count=self.slots, needs_s=self.needs_s, limit_s=self.limit_s)
 
-    def _make(self, _task: EventTask, _gpus: int) -> VirtualSlot:
+    def _make(self, _task: EventTask, _gpus: int, _nodes: Sequence[str]) -> VirtualSlot:
         self.made.append(VirtualSlot(self))
         return self.made[-1]
 

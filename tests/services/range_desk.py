@@ -8,12 +8,15 @@ from typing import Any
 
 from hpcharvest.apps.archive import ArchiveTicket
 from hpcharvest.apps.folders import Folders
+from hpcharvest.apps.images import Images
 from hpcharvest.clock import ManualClock
 from hpcharvest.config.schema import EventRanges as Section
 from hpcharvest.config.schema import Payload
 from hpcharvest.engine.acquiring import Acquiring
+from hpcharvest.engine.batch_jobs import BatchJobs
 from hpcharvest.engine.bundles import Bundles
 from hpcharvest.engine.effects import Hands
+from hpcharvest.engine.event_ranges import EventRanges, Staff
 from hpcharvest.engine.events import (
     Event,
 )
@@ -45,7 +48,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         payload = Payload(transformation_dir=folder, event_ranges=Section(cores=4))
-        settings = worlds.configuration(folder, queue={"payload": payload})
+        self.settings = settings = worlds.configuration(folder, queue={"payload": payload})
         self.clock = ManualClock(NOW)
         self.mirror = Mirror()
         self.events: SimpleQueue[Event] = SimpleQueue()
@@ -75,6 +78,26 @@ class Desk:
             **common,
         )
         self.reports = RangeReports(client=client, bundles=self.bundles, settled=self.settled.append, **kept, **common)
+        self.care = self._care()
+
+    def _care(self) -> EventRanges:
+        """Give those who decide about jobs, with all the others as their staff."""
+        effects = BatchJobs(
+            configuration=self.settings,
+            folders=self.folders,
+            systems={},
+            images=Images(),
+            events=self.events,
+            clock=self.clock,
+        )
+        staff = Staff(
+            book=self.book,
+            acquiring=self.acquiring,
+            feeding=self.feeding,
+            bundles=self.bundles,
+            reports=self.reports,
+        )
+        return EventRanges(staff, configuration=self.settings, effects=effects, hands=self.hands, clock=self.clock)
 
     def turn(self) -> Turn:
         return Turn(self.mirror, self.database, self.patience, self.clock.wall())

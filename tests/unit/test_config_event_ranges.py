@@ -35,6 +35,7 @@ def test_the_configuration_knows_the_kinds_and_placeholders_that_the_runner_know
         ({"callable": "x:y"}, "without kind"),
         ({"kind": "callable", "callable": "no function"}, "is not like"),
         ({"nodes_per_slot": 2}, 'needs kind = "mpi"'),
+        ({"ranks_per_node": 2}, 'no effect without kind = "mpi"'),
         ({"tries": 0}, "greater than or equal to 1"),
     ],
 )

@@ -18,8 +18,9 @@ from hpcharvest.engine.events import (
     Salvaged,
 )
 from hpcharvest.engine.range_book import RangeBook
+from hpcharvest.engine.range_reports import fate
 from hpcharvest.errors import AnswerLost, IllegalTransition, ServerUnreachable
-from hpcharvest.model.event_range import Bundle
+from hpcharvest.model.event_range import Bundle, RangeOutcome
 from hpcharvest.model.ids import BundleId
 from hpcharvest.model.states import AllocationState, BundleState, JobState, RangeState
 from tests.services.range_desk import HERE, NOW, NUMBER, Desk, allocation, closed, failed, name
@@ -147,6 +148,19 @@ def test_panda_may_want_a_job_stopped_and_tells_what_was_lost(desk: Desk) -> Non
     assert desk.book.bundles == {}
 
 
+@pytest.mark.parametrize("earlier_first", [True, False])
+def test_what_panda_heard_of_an_earlier_attempt_of_a_range_is_not_about_this_one(*, earlier_first: bool) -> None:
+    there = {"1-7-2-0-3": True, "1-7-2-0-2": False}
+    there = there if earlier_first else dict(reversed(there.items()))
+    assert fate([RangeOutcome(id="1-7-2-0-2", state=RangeState.FINISHED)], there) == ((), (), 1)
+    assert fate([RangeOutcome(id="1-7-2-0-3", state=RangeState.FAILED)], there) == (("1-7-2-0-3",), (), 0)
+
+
+def test_a_range_that_is_told_to_be_fatal_is_known_by_another_name_and_one_that_is_gone_by_none() -> None:
+    outcomes = [RangeOutcome(id=one, state=RangeState.FATAL) for one in ("1-7-2-0-3", "1-7-2-1-3")]
+    assert fate(outcomes, {"1-7-2-0-1": True}) == (("1-7-2-0-3",), ("1-7-2-1-3",), 0)
+
+
 def test_a_report_has_no_more_ranges_than_the_server_takes(desk: Desk) -> None:
     desk.begin(10, allocation(wanted=10))
     desk.feed()
@@ -199,9 +213,17 @@ def test_a_folder_that_can_never_be_looked_through_holds_no_range_for_good(desk:
     for _ in range(SALVAGE_TRIES + 1):
         desk.hands.ended(("salvage", HERE))
         desk.bundles.look_through(turn)
-        desk.clock.advance(60.0)
+        desk.clock.advance(desk.patience.retry_max_s)
     desk.commit(turn)
     assert desk.states() == {RangeState.READY: 2}
+
+
+def test_a_folder_that_is_not_there_is_looked_for_again_if_nothing_else_is_there_either(desk: Desk) -> None:
+    desk.bundles._salvage_all(HERE)
+    assert desk.events.empty()  # the file system is not mounted, say
+    desk.folders.allocations.mkdir(parents=True)
+    desk.bundles._salvage_all(HERE)
+    assert desk.events.get(timeout=60) == Salvaged(allocation=HERE, records=(), at=NOW)
 
 
 def test_a_book_that_is_opened_again_knows_the_same(desk: Desk) -> None:

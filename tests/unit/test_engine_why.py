@@ -160,11 +160,30 @@ def test_a_job_whose_ranges_are_done_tells_how_far_they_are() -> None:
     assert "configured no more" in said(JobState.SERVED, replace(PLAIN, configured=False))
 
 
+def test_ranges_that_no_allocation_has_say_what_they_wait_for() -> None:
+    ready = replace(PLAIN, ranges={RangeState.READY: 5})
+    assert said(JobState.SERVED, ready).endswith("; no allocation is to do any: 2 of 10 are alive at toy")
+    waiting = replace(ready, allocation=replace(ALLOCATION, batch_words="PENDING (Priority)"))
+    assert said(JobState.SERVED, waiting).endswith(
+        "; they wait for allocation 3, which the batch system has as PENDING (Priority)"
+    )
+    hungry = replace(PLAIN, allocation=replace(ALLOCATION, state=AllocationState.RUNNING))
+    assert said(JobState.SERVED, hungry).endswith(
+        f"; allocation 3 runs {SINCE} and waits for ranges that PanDA is asked for"
+    )
+
+
+def test_an_archive_that_is_held_up_says_by_what() -> None:
+    known = replace(PLAIN, bundles={BundleState.CLOSED: 2}, problem="the storage is full")
+    assert said(JobState.SERVED, known).endswith("; 2 archives on the way to storage; held up by: the storage is full")
+
+
 def test_a_job_whose_ranges_are_done_tells_which_allocations_do_them() -> None:
     running = replace(ALLOCATION, state=AllocationState.RUNNING)
     gone = replace(running, id=AllocationId(5), batch_ended_at=THEN, batch_words="FAILED")
 
-    told = said(JobState.SERVED, replace(PLAIN, serving=(running, gone, ALLOCATION, ALLOCATION)))
+    fed = replace(PLAIN, ranges={RangeState.FED: 3})
+    told = said(JobState.SERVED, replace(fed, serving=(running, gone, ALLOCATION, ALLOCATION)))
 
     assert told.endswith(
         "in allocations; its allocations: 1 running, 2 not started yet, "

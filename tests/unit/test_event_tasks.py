@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hpcharvest.apps.folders import Folders
-from hpcharvest.config.schema import EventRanges, Payload, Queue
+from hpcharvest.config.schema import EventRanges, Launcher, Payload, Queue
 from hpcharvest.engine import event_tasks, launch
 from hpcharvest.messenger.ranges import PayloadKind
 from hpcharvest.model.allocation import Allocation
@@ -55,6 +55,16 @@ def test_a_command_has_its_own_words_and_those_of_the_queue(tmp_path: Path) -> N
     assert task.inputs == {"in": f"{tmp_path}/jobs/7/in"}
     assert task.folder == f"{tmp_path}/jobs/7.a5"
     assert task.scratch == "${TMPDIR:-/tmp}"
+
+
+@pytest.mark.parametrize(("given", "ranks"), [({}, 2), ({"ranks_per_node": 8}, 8)])
+def test_a_program_of_mpi_has_its_nodes_and_ranks(tmp_path: Path, given: dict[str, int], ranks: int) -> None:
+    section = EventRanges.model_validate({"kind": "mpi", "nodes_per_slot": 2, "cores": 2, **given})
+    site = queue(tmp_path).site.model_copy(update={"launcher": Launcher(name="mpiexec")})
+    payload = Payload(transformation_dir=tmp_path, event_ranges=section)
+    (there,) = worlds.configuration(tmp_path, queue={"site": site, "payload": payload}).queues.values()
+    (task,) = event_tasks.event_tasks([JOB], ALLOCATION, there, Folders(tmp_path), {})
+    assert (task.kind, task.nodes, task.cores, task.ranks_per_node) == (PayloadKind.MPI, 2, 2, ranks)
 
 
 def test_a_callable_finds_its_module_and_its_parameters_in_the_environment(tmp_path: Path) -> None:

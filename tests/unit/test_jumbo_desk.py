@@ -6,7 +6,20 @@ from collections.abc import Sequence
 import pytest
 
 from hpcharvest.errors import MessageNotUnderstood, StorageUnavailable, TornMessage
-from hpcharvest.jumbo.links.messages import Ack, Archived, Ask, Beat, Bye, Leave, Recall, Slots, Stop, Told, Welcome
+from hpcharvest.jumbo.links.messages import (
+    Ack,
+    Archived,
+    Ask,
+    Beat,
+    Bye,
+    Hello,
+    Leave,
+    Recall,
+    Slots,
+    Stop,
+    Told,
+    Welcome,
+)
 from hpcharvest.messenger.protocol import Record
 from hpcharvest.messenger.ranges import ArchiveClosed, RangeDone, RangeFailed, RangesFailed, RangesWanted
 from hpcharvest.model.ids import JobId
@@ -100,6 +113,35 @@ def test_a_silent_node_is_lost_and_what_it_left_is_saved() -> None:
     assert sorted(leased(office.say("b", Ask(job=1, want=9)))) == [1, 3]
 
 
+def test_a_head_that_stood_still_does_not_take_that_for_the_silence_of_its_nodes() -> None:
+    office = served(4)
+    office.link.came += [("a", Beat()), ("b", Beat())]
+    office.tick(1)
+    office.now += 100
+    office.tick()
+    assert office.desk.lost() == []
+    office.tick(29)
+    assert office.desk.lost() == [], "it still has its time from there on"
+    office.link.came.append(("b", Beat()))
+    office.tick(3)
+    assert office.desk.lost() == ["a"]
+
+
+def test_what_an_earlier_head_had_heard_is_not_waited_for_and_its_archives_are_closed() -> None:
+    office = Office(takes_over=True)
+    office.rooms(4)
+    office.feed(feed_of(1, 0, 0, 4, last=True))
+    office.link.came.append(("a", Hello(node="a", life=0, held={"1": [0, 1]}, done={"1": [0, 1]})))
+    sent = office.say("b", Hello(node="b", life=0, held={"1": [1, 2, 3]}, done={"1": [1, 2]}))
+    assert [one.indices for one in of(Recall, sent, "b")] == [[1]], "it is the other one's, done or not"
+    assert not of(Stop, sent), "one of them is under way"
+    assert of(Stop, office.say("b", told(9, [3])), "a"), "all is done"
+    office.say("a", archived(5, [0, 1]))
+    assert [[one.id for one in said.ranges] for said in office.said if isinstance(said, ArchiveClosed)] == [
+        ["1-0", "1-1"]
+    ]
+
+
 def test_a_life_that_was_given_up_must_go_and_is_not_listened_to() -> None:
     office = served(4)
     office.say("a", Ask(job=1, want=2))
@@ -118,6 +160,13 @@ def test_another_process_on_a_node_ends_the_leases_of_the_one_before() -> None:
     assert not office.link.dropped, "at the other end is the new one"
     assert leased(office.tick(1)) == []
     assert sorted(leased(office.say("a", Ask(job=1, want=4)))) == [0, 1, 2, 3]
+
+
+def test_a_process_that_came_instead_of_another_is_not_replaced_again() -> None:
+    office = served(4)
+    office.hello("a", life=1)
+    assert office.desk.is_there("a")
+    assert office.desk.lost() == []
 
 
 def test_a_salvage_that_the_storage_refuses_is_tried_again() -> None:

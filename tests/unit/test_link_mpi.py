@@ -6,7 +6,7 @@ import pytest
 
 from hpcharvest.jumbo.links import post
 from hpcharvest.jumbo.links.channel import Limits
-from hpcharvest.jumbo.links.messages import Ack, Beat, Bye, Hello, Lease, NodeMessage, Told, Welcome, encode
+from hpcharvest.jumbo.links.messages import Ack, Beat, Bye, Hello, Lease, Leave, NodeMessage, Told, Welcome, encode
 from hpcharvest.jumbo.links.mpi import MpiHead, MpiNode
 from hpcharvest.jumbo.links.post import HEAD, Kind, Post
 from tests.services.mpi_standin import Failure, Module, Network
@@ -203,3 +203,13 @@ def test_ends_wait_for_each_other_but_not_for_ever(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING, "hpcharvest.jumbo.links.post"):
         World().head.close()
     assert "on their way" in caplog.text
+
+
+def test_a_node_may_hear_a_last_word_when_its_head_is_gone() -> None:
+    network = Network(size=2)
+    head, node = (Post(Module(network, rank)) for rank in range(2))
+    word = Leave(reason="it is gone", left_s=0.0)
+    link = MpiNode(node, gone=word)
+    head.end(1)
+    assert link.receive(0.0) == [word]
+    assert link.receive(0.0) == []

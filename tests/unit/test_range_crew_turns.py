@@ -63,7 +63,7 @@ def served(crew: Crew) -> list[Outcome]:
 
 
 def a_crew(tmp_path: Path, batch: Batch) -> Crew:
-    crew = Crew(event_task(tmp_path, kind=PayloadKind.FILES, range_walltime_s=15.0), lambda _task, _gpus: batch)
+    crew = Crew(event_task(tmp_path, kind=PayloadKind.FILES, range_walltime_s=15.0), lambda _task, _gpus, _nodes: batch)
     crew.order(Slots(job=JOB, count=1), 0.0)
     crew.add(leased(index) for index in range(4))
     crew.fill(0.0)

@@ -127,7 +127,7 @@ def test_outputs_may_lie_in_the_jobs_scratch_folder_and_nowhere_else_outside(pla
 
 
 def test_a_node_feeds_such_a_payload_and_ends_it(place: Bench) -> None:
-    crew = Crew(a_task(place, fail=[1]), lambda task, _gpus: FilesSlot(task, place.place, Pace(per_s=1000.0)))
+    crew = Crew(a_task(place, fail=[1]), lambda task, _gpus, _nodes: FilesSlot(task, place.place, Pace(per_s=1000.0)))
     crew.add(map(leased, range(8)))
     crew.order(Slots(job=JOB, count=1, limit_s=PATIENCE_S), time.monotonic())
     outcomes: list[Outcome] = []

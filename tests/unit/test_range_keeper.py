@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from hpcharvest.jumbo.node import logs
 from hpcharvest.jumbo.node.keeper import Keeper
 from hpcharvest.jumbo.node.outputs import Kept, Shut
 from hpcharvest.jumbo.salvage import salvage
-from hpcharvest.jumbo.slots.slot import Done
+from hpcharvest.jumbo.slots.slot import Done, Leased
 from hpcharvest.messenger.ranges import ARCHIVES, NODES, ArchiveClosed, EventTask
 from tests.services.range_slots import JOB, event_task, leased
 
@@ -79,6 +80,19 @@ def test_outputs_are_kept_and_then_gone_from_the_node(tmp_path: Path) -> None:
         assert [row[0] for row in shut.ranges] == [0, 2, 3, 4]
         assert not is_busy(keeper)
     assert [path.name for path in (tmp_path / ARCHIVES).iterdir()] == [shut.name]
+
+
+@pytest.mark.parametrize("name", ["../../a", "x" * 240, "é" * 5000, "a\ud800b", "a\0b", "\n", ""])
+def test_a_range_of_any_name_holds_no_other_one(tmp_path: Path, name: str) -> None:
+    strange = Leased(1, replace(leased(1).range, id=name))
+    with opened(tmp_path, event_task(tmp_path, output="{startEvent}.out")) as keeper:
+        keeper.add_done(JOB, replace(output(tmp_path, 1), leased=strange))
+        keeper.add_done(JOB, output(tmp_path, 2))
+        keeper.add_failed(JOB, replace(strange, index=3), f"bad {name}")
+        taken(keeper, lambda found: done_in(found) == [1, 2])
+    (closed,) = [one for one in salvage(tmp_path, "n1", ()) if isinstance(one, ArchiveClosed)]
+    assert [one.id for one in closed.ranges] == [name, leased(2).range.id]
+    assert [path.name for path in (tmp_path / ARCHIVES).iterdir() if path.name == closed.name]
 
 
 def test_an_archive_is_closed_when_it_is_old_and_all_in_it_was_heard(

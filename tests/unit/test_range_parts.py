@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -189,7 +190,7 @@ def test_what_the_kernel_says_of_memory_is_read(tmp_path: Path) -> None:
 def test_slots_have_gpus_of_their_own() -> None:
     given: list[int] = []
 
-    def make(_task: EventTask, gpus: int) -> Slot:
+    def make(_task: EventTask, gpus: int, _nodes: Sequence[str]) -> Slot:
         given.append(gpus)
         return RefusedSlot("x")
 

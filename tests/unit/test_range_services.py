@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcharvest.jumbo.slots import service
+from hpcharvest.jumbo.slots import lines, service
 from hpcharvest.jumbo.slots.callable import callable_slot
 from hpcharvest.jumbo.slots.command import OUT_OF_MEMORY
 from hpcharvest.jumbo.slots.service import STOPPED_WITH_IT, ServiceSlot
@@ -170,6 +171,38 @@ def test_out_of_memory_is_named(here: Bench) -> None:
 def test_a_long_scratch_is_no_trouble_for_the_socket(tmp_path: Path) -> None:
     with bench(tmp_path / ("x" * 120) / "slot") as here:
         done(until_told(athena(here), leased(0))[0])
+
+
+def shouting(here: Bench, *argv: str, channel: Channel = Channel.PIPES) -> ServiceSlot:
+    return here.keep(ServiceSlot(event_task(here.folder, *argv, kind=PayloadKind.SERVICE, channel=channel), here.place))
+
+
+@pytest.mark.parametrize("word", ["y", "Ready for events"])
+def test_a_payload_that_shouts_without_end_does_not_hold_the_others_nor_fill_the_memory(here: Bench, word: str) -> None:
+    slot = shouting(here, "yes", word)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    longest, until = 0.0, time.monotonic() + 3
+    while time.monotonic() < until:
+        began = time.monotonic()
+        slot.serve(began)
+        longest = max(longest, time.monotonic() - began)
+    assert longest < 2.5, "others wait for their turn"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "KB"
+    assert slot.room <= 2
+
+
+def test_a_payload_that_connects_without_end_is_heard_no_more_than_it_may_be(here: Bench) -> None:
+    script = "import os, socket, time\nheld = []\nwhile len(held) < 300:\n one = socket.socket(socket.AF_UNIX)\n"
+    script += f" one.connect(os.environ['{service.CHANNEL_VARIABLE}'])\n held.append(one)\nopen('all', 'w')\n"
+    slot = shouting(here, sys.executable, "-c", f"{script}time.sleep(600)", channel=Channel.SOCKET)
+    drive(slot, lambda _: bool(list(here.folder.glob("**/all"))))
+    assert len(slot.filenos()) <= 2 + service.OTHER_SPEAKERS + 1
+
+
+def test_a_line_that_is_made_to_be_hard_to_read_is_read_at_once() -> None:
+    began = time.monotonic()
+    assert lines.read("ERR_" + "A" * 300_000) is None
+    assert time.monotonic() - began < 1
 
 
 def test_a_function_is_imported_once_and_called_with_each_range(here: Bench, tmp_path: Path) -> None:

@@ -73,17 +73,20 @@ def test_all_that_is_in_it_needs_nothing_else(runner: Path, tmp_path: Path) -> N
 
 def test_the_first_word_says_which_program_is_wanted(tmp_path: Path) -> None:
     package = tmp_path / "package"
-    (package / "jumbo" / "node").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "clock.py", "jumbo/__init__.py", "jumbo/node/__init__.py"):
+    for part in ("node", "rank"):
+        (package / "jumbo" / part).mkdir(parents=True)
+        (package / "jumbo" / part / "__init__.py").touch()
+        (package / "jumbo" / part / "__main__.py").write_text(ECHO)
+    for name in ("__init__.py", "errors.py", "clock.py", "jumbo/__init__.py"):
         (package / name).touch()
     for name in ("model", "messenger"):
         (package / name).mkdir()
-    for name in ("jumbo/__main__.py", "jumbo/node/__main__.py"):
-        (package / name).write_text(ECHO)
+    (package / "jumbo/__main__.py").write_text(ECHO)
     path = tmp_path / "runner.zip"
     runner_zip.write(path, package)
     assert ran(path, "folder", "node", cwd=tmp_path).stdout == "hpcharvest.jumbo.__main__ folder node\n"
-    assert ran(path, "node", "folder", "-x", cwd=tmp_path).stdout == "hpcharvest.jumbo.node.__main__ folder -x\n"
+    for part in ("node", "rank"):
+        assert ran(path, part, "folder", "-x", cwd=tmp_path).stdout == f"hpcharvest.jumbo.{part}.__main__ folder -x\n"
 
 
 def test_the_same_files_give_the_same_bytes_wherever_and_whenever(tmp_path: Path) -> None:

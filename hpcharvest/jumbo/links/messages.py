@@ -26,6 +26,9 @@ class Hello:
     """How often the node's process was started, from 0: the leases of an earlier life are lost."""
     held: dict[str, list[int]] = field(default_factory=dict)
     """By job: the ranges that the node has and will tell of."""
+    done: dict[str, list[int]] = field(default_factory=dict)
+    """By job, of these: what is durably done, in archives that are open. An earlier head may have heard it, and only
+    it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,6 +94,9 @@ class Slots:
     job: int
     count: int
     gpus: int = 0
+    nodes: list[str] = field(default_factory=list)
+    """Those that each of these slots is on, this one first. Empty: on this one alone; or, where a slot needs several,
+    one of them is gone, and with it all that runs there."""
     needs_s: float = 0.0
     """A range begins only if so much time is left: the 95th percentile, as the head has learnt it. 0: not yet."""
     limit_s: float = 0.0

@@ -1,6 +1,6 @@
 """The link over MPI, for machines whose nodes may speak to each other in no other way. Needs mpi4py.
 
-Rank 0 is the head, each other rank is a node; the launcher puts ranks 0 and 1 on the first node. What MPI cannot do is
+Rank 0 is the head, each other rank is a node. What MPI cannot do is
 said here: it has no connections, so none is made again when the head is gone, and when one process dies it ends all of
 them. An MPI with ULFM (Open MPI 5 under `mpiexec --with-ft ulfm`) does not: there a rank that died is told as gone and
 the others go on, but the nodes of a head that died stay without one.
@@ -116,8 +116,10 @@ class MpiHead:
 class MpiNode:
     """A node's end, a `NodeLink`. When its head is gone there is never another one."""
 
-    def __init__(self, post: Post, limits: Limits = LIMITS) -> None:
+    def __init__(self, post: Post, limits: Limits = LIMITS, *, gone: HeadMessage | None = None) -> None:
+        """`gone`: what is heard last when the head is gone."""
         self._post = post
+        self._gone = gone
         self._unsent_bytes = limits.unsent_bytes
         self._fresh = True
         self._ended = False
@@ -137,7 +139,9 @@ class MpiNode:
             if kind is Kind.MESSAGE:
                 came += _from_head(text)
             self._fresh = self._fresh or kind is Kind.DROPPED
-            self._ended = self._ended or kind is Kind.ENDED
+            if kind is Kind.ENDED and not self._ended:
+                self._ended = True
+                came += [] if self._gone is None else [self._gone]
         if came:
             self._pause.reset()
         self._due = math.inf if self._ended else now + self._pause.next()
@@ -169,11 +173,17 @@ class MpiNode:
         self._post.settle([HEAD])
 
 
-def join(limits: Limits = LIMITS) -> MpiHead | MpiNode:
-    """Start MPI, and give the end of the link that is this process's. ConfigurationError: there is no MPI."""
+def start() -> Post:
+    """Start MPI. ConfigurationError: there is none, or it has one process alone."""
     post = Post(_mpi())
     if post.size < 2:
         raise ConfigurationError("the link over MPI needs two processes or more: start them with the site's launcher")
+    return post
+
+
+def join(limits: Limits = LIMITS) -> MpiHead | MpiNode:
+    """Start MPI, and give the end of the link that is this process's. ConfigurationError as in `start`."""
+    post = start()
     return MpiHead(post, limits) if post.rank == HEAD else MpiNode(post, limits)
 
 

@@ -56,6 +56,8 @@ class Post:
         self._coming: dict[int, deque[_Parcel]] = {}
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
+        self.settled = False
+        """Whether all is said, and heard, in the end."""
 
     def unsent(self, rank: int) -> int:
         """Tell how many bytes that rank has not taken yet, as far as is known since the last `receive`."""
@@ -112,9 +114,23 @@ class Post:
             for _ in self.receive():
                 pass
             if not self._going and not self._coming and partners <= self._ended | self._dead:
+                self.settled = True
                 return
             time.sleep(0.001)
         log.warning("MPI is left with messages on their way, which it may not like")
+
+    def share(self, value: Any) -> Any:
+        """Give what the head has, to all. All ranks call it, and wait for each other: at the start, or not at all."""
+        return self._comm.bcast(value, root=HEAD)
+
+    def gather(self, value: str) -> list[str]:
+        """Give what each rank has, to all; as `share`."""
+        gathered: list[str] = self._comm.allgather(value)
+        return gathered
+
+    def abort(self, code: int) -> None:
+        """End all ranks, this one too, at once."""
+        self._comm.Abort(code)
 
     def _begin(self) -> bool:
         """Begin to take a message that came; tell whether there may be more. A large one needs its time."""

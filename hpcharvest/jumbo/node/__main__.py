@@ -17,6 +17,7 @@ from hpcharvest.errors import ConfigurationError, MessageNotUnderstood, StorageU
 from hpcharvest.jumbo import surroundings
 from hpcharvest.jumbo.links.sockets import SocketNode
 from hpcharvest.jumbo.node import process
+from hpcharvest.jumbo.rank.hide import hide
 from hpcharvest.messenger.mailbox import Mailbox
 from hpcharvest.messenger.protocol import ExitCode
 from hpcharvest.messenger.ranges import LINK
@@ -32,12 +33,14 @@ def main(arguments: Sequence[str]) -> ExitCode:
         return ExitCode.USAGE
     folder, names, life = Path(arguments[0]).absolute(), arguments[1].split(","), int(arguments[2])
     try:
+        node = process.own_name(names, os.environ, process.host_name())
+        hide(os.environ)
         manifest = Mailbox(folder).read_manifest()
         process.Process(
             folder,
             manifest,
             surroundings.read(os.environ),
-            process.own_name(names, os.environ, process.host_name()),
+            node,
             life,
             link=SocketNode(folder / LINK),
             environment=dict(os.environ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -34,7 +35,7 @@ from hpcharvest.jumbo.node import appetite, lease
 from hpcharvest.jumbo.node.crew import Crew, SlotMaker
 from hpcharvest.jumbo.node.outputs import Kept, Outputs
 from hpcharvest.jumbo.node.unheard import Unheard
-from hpcharvest.jumbo.slots.slot import Done, Leased, Outcome
+from hpcharvest.jumbo.slots.slot import Done, Failed, Leased, Outcome
 from hpcharvest.messenger.ranges import EventTask
 from hpcharvest.model.ids import JobId
 
@@ -45,6 +46,8 @@ SHORTEST_SILENCE_S: Final = 600.0
 """A head is given up after so many heartbeats, and not before this."""
 TROUBLED_BEATS: Final = 3
 """A head that is silent for so many heartbeats will not say when it is time to leave."""
+DOUBT_S: Final = 0.5
+"""So long a failure is not told: who ends everything here may have told the payload before he tells us."""
 FLUSH_S: Final = 2.0
 """What a range needs beside its own time: until its outcome is durable and told."""
 
@@ -98,6 +101,7 @@ class Agent:
         self._in_touch_at: float | None = None
         self._next_beat = -math.inf
         self._leaving: _Leaving | None = None
+        self._doubtful: deque[tuple[float, Crew, Failed]] = deque()
         self.over = False
         """Whether there is nothing more to do, or no time to do it."""
 
@@ -108,7 +112,8 @@ class Agent:
         self._listen(now)
         self._hand_on(now)
         for crew in self._crews.values():
-            self._take_in(crew, crew.serve(now))
+            self._take_in(crew, crew.serve(now), now)
+        self._believe(now)
         self._mind_the_silence(now)
         if self._leaving is None:
             for crew in self._crews.values():
@@ -121,7 +126,10 @@ class Agent:
     def next_event(self) -> float:
         """Steady seconds when to tick although nothing happened."""
         crews = min((crew.next_event() for crew in self._crews.values()), default=math.inf)
-        return min(crews, self._link.next_event(), self._outputs.next_event(), self._next_beat, self._next_step())
+        doubt = self._doubtful[0][0] if self._doubtful else math.inf
+        return min(
+            crews, doubt, self._link.next_event(), self._outputs.next_event(), self._next_beat, self._next_step()
+        )
 
     def filenos(self) -> list[int]:
         """Give the descriptors that ring when there is something to do."""
@@ -170,7 +178,8 @@ class Agent:
     def _say_hello(self) -> None:
         self._welcome = False
         held = {str(job): indices for job, crew in self._crews.items() if (indices := crew.held())}
-        self._link.send(Hello(node=self._node, life=self._life, held=held))
+        done = {str(job): sorted(crew.durable) for job, crew in self._crews.items() if crew.durable}
+        self._link.send(Hello(node=self._node, life=self._life, held=held, done=done))
         for message in self._unheard:
             self._link.send(message)
         for crew in self._crews.values():
@@ -218,13 +227,13 @@ class Agent:
         for message in self._unheard.heard(ack.number):
             crew = self._crews[JobId(message.job)]
             if isinstance(message, Archived):
-                crew.kept.difference_update(row[0] for row in message.ranges)
+                crew.forget(row[0] for row in message.ranges)
                 continue
             lost = void.get(message.job, set[int]())
             done = [row[0] for row in message.done]
             failed = [row[0] for row in message.failed]
             crew.returned.difference_update(failed, message.back)
-            crew.kept.difference_update(index for index in done if index in lost)
+            crew.forget(index for index in done if index in lost)
             self._outputs.settle(crew.task.job, [*done, *failed], lost)
 
     def _hand_on(self, now: float) -> None:
@@ -234,26 +243,37 @@ class Agent:
             if isinstance(one, Kept):
                 failed = {row[0] for row in one.failed}  # also such whose output was gone before it could be kept
                 self._crews[one.job].kept -= failed
+                self._crews[one.job].durable.update(row[0] for row in one.done)
                 self._crews[one.job].returned |= failed
                 told = self._unheard.told(one.job, done=one.done, failed=one.failed)
             else:
                 told = self._unheard.archived(one)
             self._link.send(told)
 
-    def _take_in(self, crew: Crew, outcomes: Sequence[Outcome]) -> None:
+    def _take_in(self, crew: Crew, outcomes: Sequence[Outcome], now: float) -> None:
         back = []
         for outcome in outcomes:
             if isinstance(outcome, Done):
                 crew.kept.add(outcome.leased.index)
                 self._outputs.add_done(crew.task.job, outcome)
-            elif outcome.ours:
+            elif outcome.ours or self._leaving:
                 back.append(outcome.leased)
                 log.info("range %s is given back: %s", outcome.leased.range.id, outcome.error)
             else:
                 crew.kept.add(outcome.leased.index)
-                self._outputs.add_failed(crew.task.job, outcome.leased, outcome.error)
-                log.warning("range %s failed: %s", outcome.leased.range.id, outcome.error)
+                self._doubtful.append((now + DOUBT_S, crew, outcome))
         self._give_back(crew, back)
+
+    def _believe(self, now: float) -> None:
+        """Take failures for what they seem to be; if we are told to leave meanwhile, they may have been none."""
+        while self._doubtful and (self._leaving or self._doubtful[0][0] <= now):
+            _, crew, failed = self._doubtful.popleft()
+            if self._leaving:
+                crew.kept.discard(failed.leased.index)
+                self._take_in(crew, [failed], now)
+                continue
+            self._outputs.add_failed(crew.task.job, failed.leased, failed.error)
+            log.warning("range %s failed: %s", failed.leased.range.id, failed.error)
 
     def _give_back(self, crew: Crew, ranges: Collection[Leased]) -> None:
         if ranges:

@@ -6,6 +6,7 @@ It is only appended to, and durable up to the last `sync`. What went wrong since
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zlib
 from collections.abc import Sequence
@@ -18,13 +19,16 @@ from hpcharvest.jumbo.node.members import Entry, Member
 from hpcharvest.messenger.files import storage, sync_folder
 from hpcharvest.messenger.ranges import PART
 
+LONGEST_ID: Final = 80
+"""Characters of a range's id in the name of an archive: names have 255 bytes at the most, and a node's is in it too."""
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]")
 SHORTER: Final = ".new"
 """Behind the name of an archive that is written again without what does not count."""
 
 
 def archive_name(first_range: str, unique: str) -> str:
-    """Name an archive after the first range in it."""
-    return f"EventService_premerge_{first_range}.{unique}.tar"
+    """Name an archive after the first range in it, as far as an id is fit for the name of a file."""
+    return f"EventService_premerge_{_UNFIT.sub('_', first_range)[:LONGEST_ID]}.{unique}.tar"
 
 
 class Archive:
@@ -38,6 +42,7 @@ class Archive:
         with storage(f"make {self._part}"):
             self._handle = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._written = self._durable = (0, members.EMPTY)
+        self._finished: tuple[int, str] | None = None
         self._shorter: Path | None = None
         """Where it was written again."""
 
@@ -73,13 +78,10 @@ class Archive:
         self._cut(self._durable)
 
     def finish(self, job: int, entries: Sequence[Entry], *, shorter: bool) -> tuple[int, str]:
-        """Write its end, durably; give size and checksum. `shorter`: `entries` are not all that is in it."""
-        if shorter:
-            return self._write_again(job, entries)
-        with storage(f"write {self._part}"):
-            self._write(members.manifest(job, entries))
-        self.sync()
-        return self._written[0], members.told(self._written[1])
+        """Write its end, durably, and once; give size and checksum. `shorter`: `entries` are not all that is in it."""
+        if self._finished is None:
+            self._finished = self._write_again(job, entries) if shorter else self._write_end(job, entries)
+        return self._finished
 
     def publish(self) -> None:
         """Give it its name. May be repeated."""
@@ -104,6 +106,12 @@ class Archive:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+    def _write_end(self, job: int, entries: Sequence[Entry]) -> tuple[int, str]:
+        with storage(f"write {self._part}"):
+            self._write(members.manifest(job, entries))
+        self.sync()
+        return self._written[0], members.told(self._written[1])
 
     def _append(self, source: int, name: str) -> Member:
         about = os.fstat(source)

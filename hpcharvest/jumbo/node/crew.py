@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,16 +13,22 @@ from hpcharvest.jumbo.node.appetite import Meter
 from hpcharvest.jumbo.slots.slot import Done, Failed, Leased, Outcome, Slot
 from hpcharvest.messenger.ranges import EventTask
 
-SlotMaker = Callable[[EventTask, int], Slot]
-"""Makes a slot for a job, on these GPUs (as bits)."""
+SlotMaker = Callable[[EventTask, int, Sequence[str]], Slot]
+"""Makes a slot for a job, on these GPUs (as bits), and these nodes (none: this one)."""
 HUNG: Final = "hung: it took longer than it may"
+NODE_GONE: Final = "a node that it was on is gone"
 
 
 @dataclass(slots=True)
 class _Seat:
     slot: Slot
     gpus: int
+    nodes: Sequence[str]
     closing: bool = False
+
+    def suits(self, orders: Slots) -> bool:
+        """Tell whether it may go on, as far as its place goes."""
+        return not self.gpus & ~orders.gpus and self.nodes == orders.nodes
 
 
 class Crew:
@@ -35,6 +41,8 @@ class Crew:
         """How many ranges were asked for and did not come yet."""
         self.kept: set[int] = set()
         """Ranges that are done here, until the head knows of their archive; or failed, until that is durable."""
+        self.durable: set[int] = set()
+        """Of these, what is done and durable."""
         self.returned: set[int] = set()
         """Ranges of which it was told that they failed or are given back, until that is acknowledged."""
         self._make_slot = make_slot
@@ -75,8 +83,11 @@ class Crew:
     def order(self, orders: Slots, now: float) -> None:
         """Take the head's orders: slots that are too many end when their ranges have."""
         self._orders = orders
-        wrong = [seat for seat in self._open() if seat.gpus & ~orders.gpus]
-        right = [seat for seat in self._open() if not seat.gpus & ~orders.gpus]
+        for seat in self._seats:
+            if seat.nodes != orders.nodes:
+                seat.slot.stop(seat.slot.held, NODE_GONE, now)
+        wrong = [seat for seat in self._open() if not seat.suits(orders)]
+        right = [seat for seat in self._open() if seat.suits(orders)]
         right.sort(key=lambda seat: -len(seat.slot.held))  # so that idle ones go first
         for seat in wrong + right[max(0, orders.count) :]:
             seat.closing = True
@@ -88,6 +99,12 @@ class Crew:
         fresh = [one for one in ranges if one.index not in here]
         self._queue.extend(fresh)
         self.returned.difference_update(one.index for one in fresh)
+
+    def forget(self, done: Iterable[int]) -> None:
+        """Keep these no longer: the head knows of their archive, or they do not count."""
+        gone = set(done)
+        self.kept -= gone
+        self.durable -= gone
 
     def serve(self, now: float) -> list[Outcome]:
         """Do what is due; give the outcomes that are final here. What will be tried again is none."""
@@ -106,7 +123,8 @@ class Crew:
     def fill(self, now: float) -> None:
         """Open the slots that were ordered, and give them ranges."""
         while len(self._seats) < self._orders.count and (gpus := self._free_gpus()) is not None:
-            self._seats.append(_Seat(self._make_slot(self.task, gpus), gpus))
+            nodes = self._orders.nodes
+            self._seats.append(_Seat(self._make_slot(self.task, gpus, nodes), gpus, nodes))
         for seat in self._open():
             self._widest = max(self._widest, len(seat.slot.held) + seat.slot.room)
             while self._queue and seat.slot.room > 0:

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import math
 import os
-import shutil
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -18,6 +17,7 @@ from typing import Final
 
 from hpcharvest.clock import Clock
 from hpcharvest.errors import StorageUnavailable
+from hpcharvest.jumbo.node import rubbish
 from hpcharvest.jumbo.node.archive import Archive
 from hpcharvest.jumbo.node.logs import FailedLogs
 from hpcharvest.jumbo.node.outputs import Kept, Shut
@@ -124,7 +124,7 @@ class Keeper:
 
     def discard(self, path: str) -> None:
         """Remove a folder of the node."""
-        self._command(lambda: shutil.rmtree(path, ignore_errors=True))
+        self._command(lambda: rubbish.remove(path))
 
     def keep_log(self, job: JobId, leased: Leased, path: str) -> None:
         """Copy the end of a failed range's log to where people look."""

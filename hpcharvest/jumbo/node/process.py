@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import logging
-import shutil
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,18 +17,18 @@ from hpcharvest.errors import ConfigurationError, UnsafeName
 from hpcharvest.jumbo import drain, gpus
 from hpcharvest.jumbo.bell import Bell
 from hpcharvest.jumbo.links.link import NodeLink
-from hpcharvest.jumbo.node import memory
+from hpcharvest.jumbo.node import memory, rubbish
 from hpcharvest.jumbo.node.agent import Agent
 from hpcharvest.jumbo.node.keeper import Keeper
 from hpcharvest.jumbo.node.monitor import Monitor
-from hpcharvest.jumbo.slots import place, registry
+from hpcharvest.jumbo.slots import mpi, place, registry
 from hpcharvest.jumbo.slots.place import Place
 from hpcharvest.jumbo.slots.refused import RefusedSlot
 from hpcharvest.jumbo.slots.slot import Slot
 from hpcharvest.jumbo.slots.sweep import Sweep
 from hpcharvest.jumbo.surroundings import Surroundings
 from hpcharvest.messenger.protocol import Manifest
-from hpcharvest.messenger.ranges import EventTask
+from hpcharvest.messenger.ranges import EventTask, PayloadKind
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +75,11 @@ class Process:
     ) -> None:
         """Put it together. StorageUnavailable: the node's spool cannot be opened."""
         self._manifest, self._where, self._environment, self._clock = manifest, where, environment, clock
-        self._link = link
+        self._link, self._node = link, node
         self._scratch: dict[Path, Path] = {}
         self._label = f"hpcharvest-{manifest.tag}-{node}."
         self._slots = 0
+        self._tidied: list[EventTask] = []
         self._sweep = Sweep(manifest.tag, where.restart, node, life)
         self._monitor = Monitor(self._sweep, manifest.heartbeat_s)
         tasks = manifest.event_tasks
@@ -100,12 +100,12 @@ class Process:
     def run(self) -> None:
         """Do ranges until all is told, or there is no time."""
         with contextlib.ExitStack() as stack:
+            bell = stack.enter_context(Bell())  # the first, as signals must not end what tidies up
             stack.callback(self._remove_scratch)
             stack.callback(self._link.close)
             stack.callback(self._keeper.close, LAST_WORDS_S)
             stack.callback(self._sweep.end_all)
             stack.callback(self._monitor.close)
-            bell = stack.enter_context(Bell())
             self._monitor.start()
             warned = False
             while True:
@@ -128,14 +128,15 @@ class Process:
         deadline = self._where.deadline
         return left_s if deadline is None else max(0.0, min(left_s, deadline - self._clock.wall()))
 
-    def _make_slot(self, task: EventTask, bits: int) -> Slot:
+    def _make_slot(self, task: EventTask, bits: int, nodes: Sequence[str]) -> Slot:
         try:
             folder = self._folder(task)
+            self._tidy(task)
         except (OSError, UnsafeName) as error:
             log.error("job %s: there is no scratch for it: %s", task.job, error)  # noqa: TRY400  # that is all
             return RefusedSlot("there is no scratch for it on this node", ours=True)
         self._slots += 1
-        bound = gpus.bound(self._manifest, bits, self._environment)
+        bound = gpus.bound(self._manifest, bits, self._environment, here=len(nodes) < 2)
         where = Place(
             folder=str(folder / f"{self._slots}"),
             environment={**self._environment, **task.env, **bound},
@@ -145,6 +146,8 @@ class Process:
             keep_log=partial(self._keeper.keep_log, task.job),
             oom_kills=memory.oom_kills,
             grace_s=self._manifest.kill_grace_s,
+            nodes=nodes or (self._node,),
+            launcher=self._manifest.launcher,
         )
         return registry.make(task, where)
 
@@ -159,9 +162,18 @@ class Process:
             self._scratch[parent] = Path(tempfile.mkdtemp(prefix=self._label, dir=parent))
         return self._scratch[parent]
 
+    def _tidy(self, task: EventTask) -> None:
+        """Remove what an earlier life left on the shared file system for programs of MPI."""
+        if task.kind is PayloadKind.MPI and task not in self._tidied:
+            self._tidied.append(task)
+            for left in mpi.all_shared(task, self._label):
+                self._keeper.discard(str(left))
+
     def _remove_scratch(self) -> None:
         for path in self._scratch.values():
-            shutil.rmtree(path, ignore_errors=True)
+            for shared in [one for task in self._tidied for one in mpi.all_shared(task, f"{path.name}.")]:
+                rubbish.remove(shared)
+            rubbish.remove(path)
 
 
 def host_name() -> str:

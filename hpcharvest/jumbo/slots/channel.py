@@ -18,7 +18,12 @@ log = logging.getLogger(__name__)
 LONGEST_PATH: Final = 100
 """Bytes in the path of a UNIX socket: the kernel takes 107."""
 LONGEST_LINE: Final = 1_000_000
+MOST_UNSAID: Final = 4_000_000
+"""Bytes: one that leaves so much where it is, and still asks for more, is spoken to no longer."""
+_BACKLOG: Final = 64
 _AT_ONCE: Final = 65_536
+_READS: Final = 4
+"""So often something is read before others have their turn: all that a speaker that is gone may have left behind."""
 
 
 class LineChannel(Protocol):
@@ -67,15 +72,15 @@ class _Stream:
 
     def lines(self) -> list[str]:
         """Take the whole lines that came; sets `gone` when nothing more can come."""
-        while not self.gone:
+        for _ in range(_READS):
             try:
-                fresh = os.read(self.ear, _AT_ONCE)
+                fresh = b"" if self.gone else os.read(self.ear, _AT_ONCE)
             except BlockingIOError:
                 break
             except OSError as error:
                 log.debug("a payload's channel: %s", error)
                 fresh = b""
-            self.gone = not fresh
+            self.gone |= not fresh
             self._heard += fresh
         *whole, rest = self._heard.split(b"\n")
         if self.gone and rest:
@@ -85,6 +90,11 @@ class _Stream:
 
     def say(self, text: bytes = b"") -> None:
         """Send what can be sent now."""
+        if len(self.unsaid) > MOST_UNSAID:
+            self.gone = True
+            self.unsaid.clear()
+        if self.gone:
+            return
         self.unsaid += text
         with contextlib.suppress(BlockingIOError):
             while self.unsaid:
@@ -100,16 +110,16 @@ class SocketChannel:
     stdin = subprocess.DEVNULL
     stdout = None
 
-    def __init__(self, folder: str) -> None:
-        """Listen. OSError: it does not work."""
-        self._own = ""
+    def __init__(self, folder: str, most: int = 1000) -> None:
+        """Listen; to at most so many at a time. OSError: it does not work."""
+        self._own, self._most = "", most
         if len(os.fsencode(folder)) > LONGEST_PATH - len("/channel"):
             folder = self._own = tempfile.mkdtemp(prefix="hpcharvest-", dir="/tmp")
         self.variable = f"{folder}/channel"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
         self._listener.bind(self.variable)
-        self._listener.listen(64)
+        self._listener.listen(_BACKLOG)
         self._serial = 0
         self._speakers: dict[int, tuple[socket.socket, _Stream]] = {}
 
@@ -118,12 +128,7 @@ class SocketChannel:
 
     def receive(self) -> Sequence[tuple[int, str | None]]:
         """Take what came."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                speaker, _ = self._listener.accept()
-                speaker.setblocking(False)
-                self._serial += 1
-                self._speakers[self._serial] = speaker, _Stream(speaker.fileno(), speaker.fileno())
+        self._accept()
         found: list[tuple[int, str | None]] = []
         for number, (_, stream) in list(self._speakers.items()):
             found += ((number, line) for line in stream.lines())
@@ -132,6 +137,22 @@ class SocketChannel:
                 found.append((number, None))
                 self._speakers.pop(number)[0].close()
         return found
+
+    def _accept(self) -> None:
+        for _ in range(_BACKLOG):
+            try:
+                speaker, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.warning("a payload's worker cannot be listened to: %s", error)
+                return
+            if len(self._speakers) >= self._most:
+                speaker.close()
+                continue
+            speaker.setblocking(False)
+            self._serial += 1
+            self._speakers[self._serial] = speaker, _Stream(speaker.fileno(), speaker.fileno())
 
     def send(self, speaker: int, text: bytes) -> None:
         """Send."""

@@ -15,8 +15,8 @@ from typing import Any, Final
 READY: Final = "Ready for events"
 NO_MORE: Final = b"No more events\n"
 _OUTPUT: Final = re.compile(r"(?P<path>.+),ID:(?P<id>[^,]+),CPU:(?P<cpu>[^,]*),WALL:(?P<wall>[^,]*)")
-_ERROR: Final = re.compile(r"(?P<name>ERR_\w+)\s+(?P<id>[^\s:]+):?\s*(?P<text>.*)")
-_NAMED: Final = re.compile(r"(?P<name>ERR_\w+).*?eventRangeID['\"]?\s*[:=]\s*u?['\"](?P<id>[^'\"]+)['\"]")
+_ERROR: Final = re.compile(r"(?P<name>ERR_\w++)\s+(?P<id>[^\s:]+):?\s*(?P<text>.*)")
+_NAMED: Final = re.compile(r"(?P<name>ERR_\w++).*?eventRangeID['\"]?\s*[:=]\s*u?['\"](?P<id>[^'\"]+)['\"]")
 _SECONDS: Final = re.compile(r"\s*(\d+(?:\.\d*)?)")
 
 

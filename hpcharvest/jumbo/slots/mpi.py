@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+import glob
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +17,31 @@ from hpcharvest.jumbo import command
 from hpcharvest.jumbo.folder import STARTED
 from hpcharvest.jumbo.slots.command import OUT, CommandSlot
 from hpcharvest.jumbo.slots.place import Place
-from hpcharvest.jumbo.slots.slot import Failed, Leased, Outcome
+from hpcharvest.jumbo.slots.refused import RefusedSlot
+from hpcharvest.jumbo.slots.slot import Failed, Leased, Outcome, Slot
 from hpcharvest.messenger.ranges import EventTask
 
+SHARED: Final = "mpi."
 NOT_STARTED: Final = "the launcher failed and started no payload"
+
+
+def shared(task: EventTask, folder: str) -> str:
+    """Give the folder on the shared file system that goes with a slot's own on its node, whose path is no other's."""
+    own = Path(folder)
+    return f"{task.folder}/{SHARED}{own.parent.name}.{own.name}"
+
+
+def all_shared(task: EventTask, start: str) -> Iterator[Path]:
+    """Find such folders, by the start of the name that the slots' folder has on its node; none, if nobody can tell."""
+    with contextlib.suppress(OSError):
+        yield from Path(task.folder).glob(f"{SHARED}{glob.escape(start)}*")
+
+
+def mpi_slot(task: EventTask, where: Place) -> Slot:
+    """Make a slot on its place's nodes; one that fails every range, if there is no launcher."""
+    if not where.launcher:
+        return RefusedSlot("the site has no launcher to start programs of MPI with")
+    return MpiSlot(task, where, where.nodes, where.launcher)
 
 
 class MpiSlot(CommandSlot):
@@ -32,7 +54,7 @@ class MpiSlot(CommandSlot):
     def __init__(self, task: EventTask, where: Place, nodes: Sequence[str], launcher: Sequence[str]) -> None:
         ranks = command.launched(launcher, nodes, per_node=task.ranks_per_node, cores=task.cores, gpus=task.gpus)
         argv = (*ranks, *command.witness(f"{{output}}{STARTED}"), *task.argv) if task.argv else ()
-        folder = f"{task.folder}/mpi.{nodes[0]}.{Path(where.folder).name}"
+        folder = shared(task, where.folder)
         self._keep_log = where.keep_log
         self._not_started: set[int] = set()
         place = dataclasses.replace(where, folder=folder, keep_log=self._look_and_keep)

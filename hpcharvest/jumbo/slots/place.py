@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,10 @@ class Place:
     """Tells how many processes the kernel killed here for want of memory."""
     grace_s: float = 10.0
     """From SIGTERM to SIGKILL."""
+    nodes: Sequence[str] = ()
+    """Of a slot of MPI: all that it is on, the node itself first."""
+    launcher: Sequence[str] = ()
+    """What starts programs of MPI, as in `protocol.Manifest`; empty: nothing does."""
 
 
 def values(task: EventTask, event_range: EventRange, output: str) -> dict[str, str]:

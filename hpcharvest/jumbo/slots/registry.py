@@ -8,6 +8,7 @@ from typing import Final
 from hpcharvest.jumbo.slots.callable import callable_slot
 from hpcharvest.jumbo.slots.command import CommandSlot
 from hpcharvest.jumbo.slots.files import FilesSlot
+from hpcharvest.jumbo.slots.mpi import mpi_slot
 from hpcharvest.jumbo.slots.place import Place
 from hpcharvest.jumbo.slots.refused import RefusedSlot
 from hpcharvest.jumbo.slots.service import ServiceSlot
@@ -19,6 +20,7 @@ SLOTS: Final[Mapping[PayloadKind, Callable[[EventTask, Place], Slot]]] = {
     PayloadKind.CALLABLE: callable_slot,
     PayloadKind.SERVICE: ServiceSlot,
     PayloadKind.FILES: FilesSlot,
+    PayloadKind.MPI: mpi_slot,
 }
 
 

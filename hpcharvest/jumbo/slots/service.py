@@ -36,6 +36,10 @@ FINISH_LIMIT_S: Final = 600.0
 """After it was told that there are no more, and has none, it is stopped."""
 BARREN: Final = 3
 """After so many starts in a row that came to nothing, a range is taken to tell of it."""
+MOST_ASKING: Final = 10_000
+"""Words of sub-workers that they are ready: more are chatter."""
+OTHER_SPEAKERS: Final = 64
+"""Connections that a payload may have beside two for each of its cores."""
 UNSENT_S: Final = 0.05
 """How soon to try again to send what the payload did not take."""
 STOPPED_WITH_IT: Final = "its payload was stopped for the sake of another range"
@@ -56,10 +60,20 @@ class _Process:
         self.oom_kills = where.oom_kills()
         self.why = ""
         Path(folder, OUT).mkdir(parents=True)
-        self.channel: LineChannel = SocketChannel(folder) if task.channel is Channel.SOCKET else PipeChannel()
-        said = os.open(f"{folder}/{LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        most = 2 * max(1, task.cores) + OTHER_SPEAKERS
+        self.channel: LineChannel = SocketChannel(folder, most) if task.channel is Channel.SOCKET else PipeChannel()
         try:
-            self.child = Child(
+            self.child = self._started(task, where)
+        except (OSError, ValueError):
+            self.channel.started()
+            self.channel.close()
+            raise
+        self.channel.started()
+
+    def _started(self, task: EventTask, where: Place) -> Child:
+        said = os.open(f"{self.folder}/{LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            return Child(
                 task.argv,
                 mark=where.next_mark(),
                 environment={
@@ -67,24 +81,19 @@ class _Process:
                     CORES_VARIABLE: str(task.cores),
                     **({CHANNEL_VARIABLE: self.channel.variable} if self.channel.variable else {}),
                 },
-                folder=folder,
+                folder=self.folder,
                 stdin=self.channel.stdin,
                 stdout=said if self.channel.stdout is None else self.channel.stdout,
                 stderr=said,
             )
-        except (OSError, ValueError):
-            self.channel.started()
-            self.channel.close()
-            raise
-        else:
-            self.channel.started()
         finally:
             os.close(said)
 
-    def note(self, line: str) -> None:
-        """Put a line that was none of the protocol's where the others of the payload are."""
-        with contextlib.suppress(OSError), Path(self.folder, LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+    def note(self, chat: Sequence[str]) -> None:
+        """Put lines that were none of the protocol's where the others of the payload are."""
+        if chat:
+            with contextlib.suppress(OSError), Path(self.folder, LOG).open("a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in chat)
 
 
 class ServiceSlot:
@@ -218,6 +227,7 @@ class ServiceSlot:
             self._deadline = now + START_LIMIT_S
 
     def _hear(self, process: _Process, now: float) -> None:
+        chat = []
         for speaker, text in process.channel.receive():
             if text is None:
                 process.asked = deque(one for one in process.asked if one != speaker)
@@ -226,9 +236,10 @@ class ServiceSlot:
             if isinstance(line, lines.Ready):
                 self._answer(process, speaker)
             elif line is None or line.id not in self._held:
-                process.note(text)
+                chat.append(text)
             elif not process.child.stopped:
                 self._conclude(process, line, now)
+        process.note(chat)
 
     def _answer(self, process: _Process, speaker: int) -> None:
         if not process.fruitful:
@@ -236,7 +247,7 @@ class ServiceSlot:
             self._deadline = math.inf
         if self._finishing:
             process.channel.send(speaker, lines.NO_MORE)
-        else:
+        elif len(process.asked) < MOST_ASKING:
             process.asked.append(speaker)
 
     def _conclude(self, process: _Process, line: lines.Output | lines.Error, now: float) -> None:

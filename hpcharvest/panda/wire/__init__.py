@@ -20,8 +20,8 @@ from hpcharvest.panda.wire.ranges import (
     encode_range_count,
     encode_range_question,
     encode_range_report,
+    fatal_name,
     no_ranges_in,
-    range_stem,
 )
 from hpcharvest.panda.wire.service import (
     ServerCommand,
@@ -79,8 +79,8 @@ __all__ = [
     "encode_update",
     "encode_update_workers",
     "encode_worker",
+    "fatal_name",
     "no_jobs_in",
     "no_ranges_in",
-    "range_stem",
     "settled",
 ]

@@ -60,9 +60,9 @@ class RangesAnswer:
     """Whether it wants no more of a job that the report was about."""
 
 
-def range_stem(name: str) -> str:
-    """Give what stays the same of a range's name: its last number is 1 once it is told to be fatal."""
-    return name.rpartition("-")[0]
+def fatal_name(name: str) -> str:
+    """Give the name that a range has once it was told to be fatal: its last number, the tries left, is 1 then."""
+    return f"{name.rpartition('-')[0]}-1"
 
 
 def encode_acquire_ranges(spec: JobSpec, number: int) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class World:
                 life=life,
                 tasks=(self.task,),
                 link=wire,
-                make_slot=lambda _task, _gpus: VirtualSlot(self.width, self.seconds, self.fails, self.watch),
+                make_slot=lambda _task, _gpus, _nodes: VirtualSlot(self.width, self.seconds, self.fails, self.watch),
                 outputs=storage,
                 heartbeat_s=self.heartbeat_s,
             )
