@@ -26,6 +26,7 @@ from hpcharvest.engine.mirror import Mirror
 from hpcharvest.engine.parts import client_of, open_database
 from hpcharvest.engine.range_book import RangeBook
 from hpcharvest.engine.range_reports import RangeReports
+from hpcharvest.engine.runner_zip import RunnerFile
 from hpcharvest.engine.turn import Turn
 from hpcharvest.messenger.protocol import Record
 from hpcharvest.messenger.ranges import ArchiveClosed, RangeDone, RangeFailed, RangesFailed
@@ -89,6 +90,7 @@ class Desk:
             folders=self.folders,
             systems={},
             images=Images(),
+            runner=RunnerFile(self.folders.root),
             events=self.events,
             clock=self.clock,
         )
