@@ -256,7 +256,7 @@ class EventRanges:
     def _finish(self, job: Job, turn: Turn) -> None:
         """End a job of which nothing is left: neither here, nor with PanDA, nor to be told, nor to be merged."""
         book, over = self._staff.book, self._over(job, turn)
-        merged = Merged() if self._stopping(job) else self._staff.merging.look(job, over=over)
+        merged = Merged() if self._stopping(job) else self._staff.merging.look(job, turn, over=over)
         if merged is None or not over:
             return
         finished, total = book.number(job.id, RangeState.FINISHED), book.number(job.id)

@@ -107,7 +107,7 @@ class Merging:
                 for known in (self._runs, self._due, self._short):
                     known.pop(job.id, None)
 
-    def look(self, job: Job, *, over: bool = False) -> Merged | None:
+    def look(self, job: Job, turn: Turn, *, over: bool = False) -> Merged | None:
         """See to it that what can be merged is; give what came of it, or None while something is to be merged still.
 
         `over`: no more ranges of the job will finish.
@@ -116,6 +116,8 @@ class Merging:
         cut = merge_jobs.cut(job.spec, self._queues[job.queue]) if section else None
         if section is None or cut is None:
             return Merged()
+        if any(one.spec.merge_of == job.id for one in turn.changes.new_jobs.values()):
+            return None  # they are not among the runs before they are committed
         outputs = self._runs.get(job.id, {}).values()
         latest = [_last(runs) for runs in outputs]
         if any(_last(runs).failed and len(runs) < TRIES for runs in outputs):
@@ -157,8 +159,10 @@ class Merging:
 
     def _ask(self, job: Job, cut: Cut, section: EventRanges, *, over: bool) -> None:
         key = ("merge", job.id)
-        if self._hands.holds(key) or self._clock.steady() < self._due.get(job.id, 0.0):
+        now = self._clock.steady()
+        if self._hands.holds(key) or now < self._due.get(job.id, 0.0):
             return
+        self._due[job.id] = now + self._pause_s  # also if nothing comes of it
         settled = {
             lfn for lfn, runs in self._runs.get(job.id, {}).items() if not _last(runs).failed or len(runs) >= TRIES
         }
