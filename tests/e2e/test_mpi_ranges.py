@@ -77,10 +77,10 @@ class Cluster(Allocation):
         (found,) = (pid for pid in self.agents() if f" {node} " in command_line(pid))
         return found
 
-    def launchers(self) -> set[str]:
-        """Give the nodes whose agents have a launcher running now."""
+    def launchers(self) -> dict[int, str]:
+        """Give the launchers that run now, with the nodes whose agents have them."""
         marks = kin.marks_of(self.tag)
-        return {mark.split("/")[3] for pid, mark in marks.items() if command_line(pid).startswith(MPIEXEC)}
+        return {pid: mark.split("/")[3] for pid, mark in marks.items() if command_line(pid).startswith(MPIEXEC)}
 
 
 @pytest.fixture
@@ -114,9 +114,11 @@ def test_a_dead_node_costs_its_group_what_is_under_way_there_and_the_other_group
     runner = cluster.begin()
     cluster.feed(ranges(4))
     until(lambda: len(cluster.begun()) == 2, "a program on each group")
-    assert cluster.launchers() == {"v1", "v3"}
+    launchers = cluster.launchers()
+    assert sorted(launchers.values()) == ["v1", "v3"]
+    (there,) = (pid for pid, at in launchers.items() if at == "v3")
     os.kill(cluster.agent(node), deadly)
-    until(lambda: cluster.launchers() == {"v1"}, "the end of what is on the group")
+    until(lambda: there not in cluster.launchers(), "the end of what is on the group")
     cluster.go.touch()
     assert runner.wait(PATIENCE_S) == ExitCode.LEFT
     assert cluster.done() == collections.Counter(one.id for one in cluster.fed)

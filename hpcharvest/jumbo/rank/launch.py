@@ -9,6 +9,7 @@ import logging
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 LOOK_S: Final = 5.0
 """How soon a word to leave is tried again that could not be left."""
+LOOKS: Final = 10
+PAUSE_S: Final = 0.1
+"""How often, and how long apart, it is looked whether all is ended."""
 
 
 def run(mailbox: Mailbox, manifest: Manifest, where: Surroundings, environment: Mapping[str, str]) -> ExitCode:
@@ -49,7 +53,7 @@ def run(mailbox: Mailbox, manifest: Manifest, where: Surroundings, environment: 
         except OSError as error:
             raise ConfigurationError(f"the launcher {argv[0]} cannot be started: {error}") from error
         _wait(ranks, bell, mailbox, where.restart)
-    kin.send(kin.of_this_start(manifest.tag, where.restart), signal.SIGKILL)
+    _end_all(manifest.tag, where.restart)
     return _judge(ranks.returncode)
 
 
@@ -64,6 +68,17 @@ def _wait(ranks: subprocess.Popen[bytes], bell: Bell, mailbox: Mailbox, restart:
                 handed_on = True
             except StorageUnavailable as error:
                 log.warning("the head cannot be told to leave: %s", error)
+
+
+def _end_all(tag: str, restart: int) -> None:
+    """Kill what the ranks left running here; what is just being started is found by another look."""
+    for _ in range(LOOKS):
+        left = kin.of_this_start(tag, restart)
+        if not left:
+            return
+        kin.send(left, signal.SIGKILL)
+        time.sleep(PAUSE_S)
+    log.warning("%s processes of ours are still there, though killed", len(left))
 
 
 def _judge(code: int) -> ExitCode:
