@@ -122,14 +122,6 @@ class Dealer:
             for node, indices in job.surplus(self._muster.places):
                 self._link.send(node, Recall(job=job.task.job, indices=indices))
 
-    def _tell_times(self, now: float) -> None:
-        for job in self._jobs.values():
-            if job.times_changed():
-                self._next_times = now + TIMES_S
-                for peer in self._muster.there():
-                    if peer.place in job.grants:
-                        self._link.send(peer.name, job.slots_for(peer.place))
-
     def _seal(self, job: Serving) -> None:
         """Let archives be closed when all is done; nobody waits for what is to be put into them."""
         if job.complete and not job.sealed and not job.stopped:
